@@ -1,0 +1,1 @@
+"""Triton kernels, one file each. Importing this package needs neither Triton nor a GPU."""
