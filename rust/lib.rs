@@ -3,7 +3,21 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`error`] | the one error type of the crate |
+//! | [`event`] | kinds of feedback, reasons to refuse a line, typed rows, times and values |
+//! | [`key`] | the secret behind pseudonyms and ids |
+//! | [`reader`] | bytes to rows: inputs, lines, strict JSON, ordered threads |
+//! | [`join`] | which row stands, what feedback is about, observations, pairs, the digest |
+//! | [`count`] | exact counters |
+//! | [`store`] | tables, ledger, commit, verification |
+//! | [`ingest`] | one run from inputs to commit |
 
+pub mod count;
 pub mod error;
+pub mod event;
+pub mod ingest;
+pub mod join;
+pub mod key;
 #[cfg(feature = "python")]
 mod python;
+pub mod reader;
+pub mod store;

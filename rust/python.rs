@@ -1,20 +1,169 @@
 //! The Python boundary, and the only file that knows of PyO3: convert, release the lock, call, wrap.
 
-use pyo3::exceptions::{PyOSError, PyValueError};
-use pyo3::prelude::*;
+use std::path::{Path, PathBuf};
 
-use crate::error::Error;
+use pyo3::create_exception;
+use pyo3::exceptions::{
+    PyException, PyFileNotFoundError, PyKeyboardInterrupt, PyOSError, PyValueError,
+};
+use pyo3::prelude::*;
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::event::{Kind, time};
+use crate::ingest::{Budget, Options, Progress, ingest as run};
+use crate::key::Secret;
+use crate::store::{self, Store};
+
+create_exception!(
+    unskew._rust,
+    BudgetExceeded,
+    PyException,
+    "More bad lines than the budget allows; nothing was committed."
+);
+create_exception!(
+    unskew._rust,
+    StoreLocked,
+    PyException,
+    "Another process is writing to the store."
+);
+create_exception!(
+    unskew._rust,
+    ChecksumError,
+    PyException,
+    "Stored bytes are not the bytes that were committed."
+);
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
+        let text = error.to_string();
         match error {
-            Error::Io { .. } => PyOSError::new_err(error.to_string()),
-            _ => PyValueError::new_err(error.to_string()),
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                PyFileNotFoundError::new_err(text)
+            }
+            Error::Io { .. } | Error::Corrupt { .. } | Error::Rewritten { .. } => {
+                PyOSError::new_err(text)
+            }
+            Error::Budget { .. } => BudgetExceeded::new_err(text),
+            Error::Locked(_) => StoreLocked::new_err(text),
+            Error::Checksum { .. } => ChecksumError::new_err(text),
+            Error::Interrupted => PyKeyboardInterrupt::new_err(text),
+            Error::Value(_) => PyValueError::new_err(text),
         }
     }
 }
 
+fn json(document: &impl Serialize) -> Result<String> {
+    serde_json::to_string(document).map_err(|error| Error::Value(error.to_string()))
+}
+
+/// Read logs into a store, in one commit or not at all; returns the report as JSON.
+#[pyfunction]
+#[pyo3(signature = (
+    inputs, store, *, source = "canonical", key_file = None, max_bad = None, until = None, threads = 0,
+    window_us = 604_800_000_000, lateness_us = 86_400_000_000, keep_raw = false, progress = None
+))]
+#[allow(clippy::too_many_arguments)] // the command line's flags, one each
+fn ingest(
+    py: Python<'_>,
+    inputs: Vec<PathBuf>,
+    store: PathBuf,
+    source: &str,
+    key_file: Option<PathBuf>,
+    max_bad: Option<&str>,
+    until: Option<&str>,
+    threads: usize,
+    window_us: i64,
+    lateness_us: i64,
+    keep_raw: bool,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    if window_us < 0 || lateness_us < 0 {
+        return Err(PyValueError::new_err(format!(
+            "window_us is {window_us} and lateness_us {lateness_us}; both must be at least 0"
+        )));
+    }
+    let until = until.map(|text| time::parse("until", text)).transpose();
+    let options = Options {
+        source: source.to_owned(),
+        secret: Secret::find(key_file.as_deref())?,
+        budget: max_bad.map_or(Ok(Budget::Default), Budget::parse)?,
+        until: until.map_err(|bad| PyValueError::new_err(format!("until: {}", bad.message)))?,
+        threads: if threads == 0 { 2 } else { threads.min(64) },
+        window: window_us,
+        lateness: lateness_us,
+        keep_raw,
+    };
+    let mut raised = None;
+    let mut tell = |done: Progress| {
+        Python::attach(|py| {
+            let told = py.check_signals().and_then(|()| match &progress {
+                Some(progress) if done.bytes > 0 => {
+                    progress.call1(py, (done.bytes, done.lines)).map(drop)
+                }
+                _ => Ok(()),
+            });
+            told.map_err(|error| {
+                raised = Some(error);
+                Error::Interrupted
+            })
+        })
+    };
+    let outcome =
+        py.detach(|| run(&inputs, &store, &options, &mut tell).and_then(|report| json(&report)));
+    outcome.map_err(|error| raised.take().unwrap_or_else(|| error.into()))
+}
+
+/// The newest ledger entry of a store as JSON.
+#[pyfunction]
+fn open_store(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+    Ok(py.detach(|| store::open(&path).and_then(|ledger| json(&ledger)))?)
+}
+
+/// Check every checksum and count of a store and its digest; returns what was checked as JSON.
+#[pyfunction]
+#[pyo3(signature = (path, *, key_file = None))]
+fn verify(py: Python<'_>, path: PathBuf, key_file: Option<PathBuf>) -> PyResult<String> {
+    Ok(py.detach(|| {
+        let secret = Secret::find(key_file.as_deref())?;
+        store::verify::verify(&path, &secret).and_then(|verified| json(&verified))
+    })?)
+}
+
+/// Move temporary files into a folder of the store under an id, in one commit.
+#[pyfunction]
+fn attach(
+    py: Python<'_>,
+    store: PathBuf,
+    folder: &str,
+    id: &str,
+    files: Vec<PathBuf>,
+    generation: u64,
+) -> PyResult<()> {
+    Ok(py.detach(|| {
+        store::open(Path::new(&store))?;
+        Store::lock(&store)?.attach(folder, id, &files, generation)
+    })?)
+}
+
+/// The kinds of feedback: (name, bit, side).
+#[pyfunction]
+fn kinds() -> Vec<(&'static str, u8, &'static str)> {
+    Kind::ALL
+        .iter()
+        .map(|kind| (kind.name(), *kind as u8, kind.side().name()))
+        .collect()
+}
+
 #[pymodule]
 fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add("__version__", env!("CARGO_PKG_VERSION"))
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("BudgetExceeded", module.py().get_type::<BudgetExceeded>())?;
+    module.add("StoreLocked", module.py().get_type::<StoreLocked>())?;
+    module.add("ChecksumError", module.py().get_type::<ChecksumError>())?;
+    module.add_function(wrap_pyfunction!(ingest, module)?)?;
+    module.add_function(wrap_pyfunction!(open_store, module)?)?;
+    module.add_function(wrap_pyfunction!(verify, module)?)?;
+    module.add_function(wrap_pyfunction!(attach, module)?)?;
+    module.add_function(wrap_pyfunction!(kinds, module)?)
 }

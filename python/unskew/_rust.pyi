@@ -1,3 +1,48 @@
 """The compiled core."""
 
+from collections.abc import Callable, Sequence
+from os import PathLike
+
 __version__: str
+
+class BudgetExceeded(Exception):
+    """More bad lines than the budget allows; nothing was committed."""
+
+class StoreLocked(Exception):
+    """Another process is writing to the store."""
+
+class ChecksumError(Exception):
+    """Stored bytes are not the bytes that were committed."""
+
+def ingest(
+    inputs: Sequence[str | PathLike[str]],
+    store: str | PathLike[str],
+    *,
+    source: str = "canonical",
+    key_file: str | PathLike[str] | None = None,
+    max_bad: str | None = None,
+    until: str | None = None,
+    threads: int = 0,
+    window_us: int = 604_800_000_000,
+    lateness_us: int = 86_400_000_000,
+    keep_raw: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> str:
+    """Read logs into a store, in one commit or not at all; returns the report as JSON.
+
+    `threads=0` means two; `max_bad` is `"N"` or `"P%"`; `until` is RFC 3339; `progress(bytes, lines)` may raise to stop.
+    """
+
+def open_store(path: str | PathLike[str]) -> str:
+    """The newest ledger entry of a store as JSON."""
+
+def verify(path: str | PathLike[str], *, key_file: str | PathLike[str] | None = None) -> str:
+    """Check every checksum and count of a store and its digest; returns what was checked as JSON."""
+
+def attach(
+    store: str | PathLike[str], folder: str, id: str, files: Sequence[str | PathLike[str]], generation: int
+) -> None:
+    """Move temporary files into a folder of the store under an id, in one commit."""
+
+def kinds() -> list[tuple[str, int, str]]:
+    """The kinds of feedback: (name, bit, side)."""

@@ -1,0 +1,268 @@
+"""Feedback logs in: the kinds of feedback, and the way from canonical JSON lines to a store.
+
+One object a line; `type` is `impression`, `feedback` or `choice`. The work is done in Rust: strict JSON, repeats by
+id, feedback joined to responses in any order, silent responses kept, people only as keyed hashes, and books that
+balance: lines = committed + duplicate + quarantined + blank.
+"""
+
+import glob
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from unskew import _rust
+
+Side = Literal["two", "positive", "negative", "none"]
+Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+ENDINGS = (".jsonl", ".ndjson", ".json")
+"""Files that a directory gives, alone or followed by `.gz` or `.zst`."""
+
+_SECOND = 1_000_000
+_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of feedback.
+
+    Args:
+        name: the word in logs and reports.
+        bit: its place in every mask of the store.
+        side: `two` (observed flag and a label of either sign), `positive` or `negative` (happened or not; happening
+            speaks for or against the response), `none` (recorded, but no evidence).
+    """
+
+    name: str
+    bit: int
+    side: Side
+
+    @property
+    def mask(self) -> int:
+        """Its bit as a mask."""
+        return 1 << self.bit
+
+    @property
+    def two_sided(self) -> bool:
+        """Whether it has an observed flag and a label of either sign."""
+        return self.side == "two"
+
+    @property
+    def one_sided(self) -> bool:
+        """Whether it happened or not, and happening is evidence."""
+        return self.side in ("positive", "negative")
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("thumbs", 0, "two"),
+    Kind("rating", 1, "two"),
+    Kind("click", 2, "positive"),
+    Kind("copy", 3, "positive"),
+    Kind("share", 4, "positive"),
+    Kind("edit", 5, "none"),
+    Kind("regenerate", 6, "negative"),
+    Kind("dwell", 7, "none"),
+    Kind("stop", 8, "negative"),
+    Kind("abandon", 9, "negative"),
+    Kind("report", 10, "negative"),
+    Kind("comment", 11, "none"),
+    Kind("choice", 12, "two"),
+    Kind("rank", 13, "none"),
+    Kind("tool_accept", 14, "positive"),
+    Kind("custom", 15, "none"),
+)
+"""Every kind, in the order of the bits."""
+
+KIND: dict[str, Kind] = {kind.name: kind for kind in KINDS}
+"""The kinds by name."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one ingestion did.
+
+    Args:
+        path: the store.
+        generation: number of data commits of the store.
+        digest: store digest, equal for equal logs however they were split, ordered or interrupted.
+        committed: whether this run changed the store; false when every input had been read before.
+        balance: lines, committed, duplicate, quarantined, blank of this run; `total` of the store.
+        quarantine: refused lines of this run by reason.
+        samples: up to five refused lines of each reason: file, line, offset, length, reason, field, message.
+        files: one entry an input: path, status (`read`, `resumed`, `unchanged`), its books, reasons, bytes.
+        live: impressions, silent impressions and feedback events that stand.
+        kinds: standing events by kind.
+        states: standing events by state of the join (`attributed`, `pending`, `orphan`, `out_of_window`, ...).
+        silent_share: share of the impressions about which nothing was recorded, None without impressions.
+        raw: the whole report of the core.
+    """
+
+    path: Path
+    generation: int
+    digest: str
+    committed: bool
+    balance: Mapping[str, int]
+    total: Mapping[str, int]
+    quarantine: Mapping[str, int]
+    samples: tuple[Mapping[str, Any], ...]
+    files: tuple[Mapping[str, Any], ...]
+    live: Mapping[str, int]
+    kinds: Mapping[str, int]
+    states: Mapping[str, int]
+    silent_share: float | None
+    bytes: int
+    seconds: float
+    raw: Mapping[str, Any]
+
+    @classmethod
+    def from_json(cls, text: str) -> "Report":
+        """The report that the core wrote."""
+        raw = json.loads(text)
+        names = (
+            "generation",
+            "digest",
+            "committed",
+            "balance",
+            "total",
+            "quarantine",
+            "live",
+            "kinds",
+            "states",
+        )
+        return cls(
+            path=Path(raw["store"]),
+            samples=tuple(raw["samples"]),
+            files=tuple(raw["files"]),
+            silent_share=raw["silent_share"],
+            bytes=raw["bytes"],
+            seconds=raw["seconds"],
+            raw=raw,
+            **{name: raw[name] for name in names},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole report, ready for JSON."""
+        return dict(self.raw)
+
+    def summary(self) -> dict[str, int | float | str]:
+        """What a person wants to know, by name."""
+        share = "-" if self.silent_share is None else f"{self.silent_share:.1%}"
+        refused = ", ".join(f"{reason} {count}" for reason, count in self.quarantine.items())
+        return {
+            "lines": self.balance["lines"],
+            "committed": self.balance["committed"],
+            "repeats": self.balance["duplicate"],
+            "quarantined": f"{self.balance['quarantined']} ({refused})" if refused else 0,
+            "blank": self.balance["blank"],
+            "responses in the store": self.live.get("impressions", 0),
+            "without any feedback": share,
+            "feedback": ", ".join(f"{kind} {count}" for kind, count in self.kinds.items()) or "none",
+            "joined": ", ".join(f"{state} {count}" for state, count in self.states.items()) or "none",
+            "generation": self.generation if self.committed else f"{self.generation} (nothing new)",
+            "digest": self.digest,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def expand(inputs: Inputs) -> list[str]:
+    """Files named by paths, globs and directories, in a fixed order; `-` is standard input.
+
+    Args:
+        inputs: one or several. A directory gives the log files below it, by `ENDINGS`.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or a glob or directory gives no file.
+    """
+    found: list[str] = []
+    for item in [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs:
+        name = os.fspath(item)
+        if name == "-" or os.path.isfile(name):
+            found.append(name)
+            continue
+        if os.path.isdir(name):
+            stems = (
+                (path, path.name.removesuffix(".gz").removesuffix(".zst")) for path in Path(name).rglob("*")
+            )
+            files = [str(path) for path, stem in stems if stem.endswith(ENDINGS) and path.is_file()]
+        else:
+            files = [path for path in glob.glob(name, recursive=True) if os.path.isfile(path)]
+        if not files:
+            raise FileNotFoundError(
+                f"{name}: no such file, and no log file ({', '.join(ENDINGS)}) matches it"
+            )
+        found.extend(sorted(files))
+    return found
+
+
+def ingest(
+    inputs: Inputs,
+    store: str | os.PathLike[str],
+    *,
+    source: str = "canonical",
+    key_file: str | os.PathLike[str] | None = None,
+    max_bad: int | str | None = None,
+    until: str | None = None,
+    window_days: float = 7.0,
+    lateness_days: float = 1.0,
+    keep_raw: bool = False,
+    threads: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> Report:
+    """Read feedback logs into a store, in one commit or not at all.
+
+    Running the same command again changes nothing; a file that grew is read from where it ended; a file that was
+    truncated or rewritten is refused. Memory grows with the number of events (about 100 bytes each), not with text.
+
+    Args:
+        inputs: paths, globs, directories, or `-` for standard input; plain, gzip or zstd.
+        store: directory of the store, made when absent.
+        source: namespace of the ids.
+        key_file: file with the key of the pseudonyms; else the variable UNSKEW_KEY, else the user's own key file.
+        max_bad: bad lines tolerated, a number or `"P%"` of the run's lines; 1000 or 1 %, whichever is more, when absent.
+        until: RFC 3339; everything before it has arrived. The largest time in the store when absent.
+        window_days: feedback counts this long after its response was shown.
+        lateness_days: feedback may arrive this much later.
+        keep_raw: keep the bytes of refused lines in the quarantine.
+        threads: parsing threads, 0 = two.
+        progress: called with (bytes, lines) done; an exception it raises stops the run, with nothing committed.
+
+    Raises:
+        unskew._rust.BudgetExceeded: too many bad lines.
+        unskew._rust.StoreLocked: another process writes to the store.
+        unskew._rust.ChecksumError: the store is damaged.
+        OSError: an input cannot be read, is damaged, or was truncated or rewritten since the last run.
+        ValueError: another key than the store's, or an argument out of range.
+    """
+    text = _rust.ingest(
+        expand(inputs),
+        os.fspath(store),
+        source=source,
+        key_file=key_file,
+        max_bad=None if max_bad is None else str(max_bad),
+        until=until,
+        threads=threads,
+        window_us=round(window_days * _DAY * _SECOND),
+        lateness_us=round(lateness_days * _DAY * _SECOND),
+        keep_raw=keep_raw,
+        progress=progress,
+    )
+    return Report.from_json(text)
+
+
+def verify(
+    store: str | os.PathLike[str], *, key_file: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
+    """Check every checksum and count of a store, and its digest from the rows themselves.
+
+    Returns:
+        store, ledger, generation, digest, files, bytes, impressions, feedback, balance.
+
+    Raises:
+        unskew._rust.ChecksumError: something is not what was committed; the message names the file.
+        ValueError: another key than the store's.
+    """
+    checked: dict[str, Any] = json.loads(_rust.verify(os.fspath(store), key_file=key_file))
+    return checked

@@ -1,0 +1,229 @@
+//! The end of a run: the derived tables, the books, the commit.
+
+use super::{Run, books, conflict};
+use crate::error::{Error, Result};
+use crate::event::{Bad, Reason, time};
+use crate::join::attribute::Windows;
+use crate::join::derive::{Derived, derive};
+use crate::store::derived::{Counters, Observations, Pairs, Quarantine, Refused};
+use crate::store::facts::Lineage;
+use crate::store::ledger::{Ledger, Parts};
+use crate::store::part::Part;
+use crate::store::writer::Table;
+use crate::store::{Store, load};
+
+/// Ending of the quarantine part that the next commit writes anew.
+const OPEN: &str = "-open-0000.arrow";
+
+impl Run<'_> {
+    /// Whether the settings are those of the newest commit, so that without new lines nothing would change.
+    pub(super) fn settings_stand(&self, store: &Store) -> bool {
+        store.ledger.as_ref().is_some_and(|ledger| {
+            let until = self.options.until.map(time::format);
+            (ledger.window_us, ledger.lateness_us) == (self.options.window, self.options.lateness)
+                && (until.is_none() || until == ledger.watermark)
+        })
+    }
+
+    /// Writes what is derived and commits; false when there was nothing to commit.
+    pub(super) fn commit(&mut self, store: &mut Store) -> Result<bool> {
+        if self.read.is_empty() && self.sources == self.before && self.settings_stand(store) {
+            return Ok(false);
+        }
+        let mut parts = store
+            .ledger
+            .as_ref()
+            .map_or_else(Parts::default, |ledger| ledger.parts.clone());
+        let first = parts.impressions.is_empty();
+        let fresh = |name: &str| Table::new(&store.root, format!("{name}/g{:06}", self.generation));
+        let impressions = std::mem::replace(&mut self.impressions, fresh("impressions"));
+        parts.impressions.extend(impressions.finish(first)?);
+        let feedback =
+            std::mem::replace(&mut self.feedback, Table::new(&store.root, String::new()));
+        parts.feedback.extend(feedback.finish(first)?);
+        self.refuse_losers(&parts.impressions)?;
+        self.check_budget()?;
+
+        let watermark = self.options.until.or_else(|| self.state.latest());
+        let windows = Windows {
+            window: self.options.window,
+            lateness: self.options.lateness,
+            watermark: watermark.unwrap_or(i64::MIN / 2),
+        };
+        let mut observations = Table::<Observations>::new(
+            &store.root,
+            format!("observations/g{:06}", self.generation),
+        );
+        let mut ends = parts.impressions.iter().map(|part| part.rows);
+        let (mut row, mut end) = (0, ends.next().unwrap_or(0));
+        let derived = derive(&self.state, &windows, |seen| {
+            while row == end && end > 0 {
+                observations.cut()?;
+                (row, end) = (0, ends.next().unwrap_or(0));
+            }
+            row += 1;
+            observations.rows.push(seen);
+            observations.pushed(0)
+        })?;
+        parts.observations = observations.finish(true)?;
+        parts.pairs = self.pairs(&derived, &parts.impressions)?;
+        parts.cells = self.cells(&derived)?;
+        let open = self.open_quarantine(&derived, &parts.feedback)?;
+        let quarantine =
+            std::mem::replace(&mut self.quarantine, Table::new(&store.root, String::new()));
+        parts.quarantine.retain(|part| !part.path.ends_with(OPEN));
+        parts.quarantine.extend(quarantine.finish(false)?);
+        parts.quarantine.extend(open);
+
+        let named = |counts: &std::collections::BTreeMap<&str, u64>| {
+            counts
+                .iter()
+                .map(|(name, count)| ((*name).to_owned(), *count))
+                .collect()
+        };
+        let live = [
+            ("impressions", derived.impressions),
+            ("silent", derived.silent),
+            ("feedback", derived.feedback),
+        ];
+        store.commit(Ledger {
+            generation: self.generation,
+            digest: derived.digest.to_string(),
+            watermark: watermark.map(time::format),
+            window_us: self.options.window,
+            lateness_us: self.options.lateness,
+            key_id: self.options.secret.id.clone(),
+            parts,
+            attachments: store
+                .ledger
+                .as_ref()
+                .map_or_else(Vec::new, |ledger| ledger.attachments.clone()),
+            balance: self.balance()?,
+            sources: self.sources.clone(),
+            kinds: named(&derived.kinds),
+            states: named(&derived.states),
+            notes: named(&derived.notes),
+            live: live
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
+            ..Ledger::default()
+        })?;
+        Ok(true)
+    }
+
+    /// Moves impressions that lost after they were accepted from the committed to the refused lines.
+    fn refuse_losers(&mut self, parts: &[Part]) -> Result<()> {
+        let mut rows = std::mem::take(&mut self.lost);
+        rows.sort_unstable();
+        for from in load::lineage(&self.root, parts, &rows)? {
+            self.refuse(from, &conflict(), None)?;
+        }
+        Ok(())
+    }
+
+    fn table<R: crate::store::writer::Rows>(&self, name: &str) -> Table<R> {
+        Table::new(&self.root, format!("{name}/g{:06}", self.generation))
+    }
+
+    fn pairs(&self, derived: &Derived, impressions: &[Part]) -> Result<Vec<Part>> {
+        let mut rows: Vec<u32> = derived
+            .pairs
+            .iter()
+            .filter(|pair| pair.source == "choice")
+            .map(|pair| pair.rows[0])
+            .collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let requests = load::request_ids(&self.root, impressions, &rows)?;
+        let mut table = self.table::<Pairs>("pairs");
+        for pair in &derived.pairs {
+            let known = rows
+                .binary_search(&pair.rows[0])
+                .ok()
+                .filter(|_| pair.source == "choice");
+            let request = known
+                .and_then(|at| requests.get(at))
+                .and_then(Option::as_deref);
+            table
+                .rows
+                .push(&self.state, pair, request)
+                .map_err(Error::arrow(&self.root))?;
+            table.pushed(0)?;
+        }
+        table.finish(true)
+    }
+
+    fn cells(&self, derived: &Derived) -> Result<Vec<Part>> {
+        let mut table = self.table::<Counters>("cells");
+        table.rows.push_all(&derived.cells);
+        table.pushed(0)?;
+        table.finish(true)
+    }
+
+    /// The refusals that may change: incomplete last lines, and feedback refused for its clock.
+    fn open_quarantine(&mut self, derived: &Derived, feedback: &[Part]) -> Result<Vec<Part>> {
+        for source in &mut self.sources {
+            let skew = std::mem::take(&mut source.skew) as i64;
+            source.balance.committed += skew;
+            source.balance.quarantined -= skew;
+            books::count(&mut source.reasons, Reason::Skew, -skew);
+        }
+        let mut refused = Vec::new();
+        for (src, source) in self.sources.iter().enumerate() {
+            if let Some(torn) = &source.torn {
+                let from = Lineage {
+                    src: src as u32,
+                    line: torn.line,
+                    off: torn.off,
+                    len: torn.len,
+                };
+                refused.push((
+                    from,
+                    Bad::new(
+                        Reason::Torn,
+                        "",
+                        "the last line ends without a newline and is not complete",
+                    ),
+                ));
+            }
+        }
+        for from in load::lineage(&self.root, feedback, &derived.skewed)? {
+            let bad = Bad::new(
+                Reason::Skew,
+                "at",
+                "more than an hour before its response was shown",
+            );
+            if let Some(source) = self.sources.get_mut(from.src as usize) {
+                source.skew += 1;
+                source.balance.committed -= 1;
+                source.balance.quarantined += 1;
+                books::count(&mut source.reasons, Reason::Skew, 1);
+            }
+            self.sample(from, &bad);
+            refused.push((from, bad));
+        }
+        let mut table = Table::<Quarantine>::new(
+            &self.root,
+            format!("quarantine/g{:06}-open", self.generation),
+        );
+        for (from, bad) in &refused {
+            let file = self
+                .sources
+                .get(from.src as usize)
+                .map_or("", |source| source.path.as_str());
+            let generation = self.generation;
+            let row = Refused {
+                file,
+                from: *from,
+                bad,
+                digest: None,
+                raw: None,
+                generation,
+            };
+            table.rows.push(&row).map_err(Error::arrow(&self.root))?;
+            table.pushed(0)?;
+        }
+        table.finish(true)
+    }
+}

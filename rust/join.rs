@@ -1,0 +1,309 @@
+//! The join state: what must be remembered of every event, text excepted (about 100 bytes each).
+//!
+//! Which of several rows with one id stands never depends on the order of arrival: impressions keep the smaller
+//! (received_at, absent last; content hash), feedback the larger (version; received_at, absent first; retract over
+//! upsert; content hash).
+
+pub mod attribute;
+pub mod derive;
+pub mod pairs;
+
+use std::cmp::Ordering;
+
+use hashbrown::{HashMap, HashTable};
+
+use crate::count::Strata;
+use crate::event::Kind;
+use crate::event::row::{Actor, Feedback, Impression, Key, Target, Winner};
+use crate::event::value::label;
+
+/// No code.
+pub const NONE: u32 = u32::MAX;
+
+/// A response shown, as far as the join needs it; its index is its row number.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Id.
+    pub key: Key,
+    /// Content.
+    pub content: Key,
+    /// Request, zero when absent.
+    pub request: Key,
+    /// Microseconds since 1970.
+    pub shown_at: i64,
+    /// Microseconds since 1970, the largest number when absent.
+    pub received_at: i64,
+    /// Code of the session, or `NONE`.
+    pub session: u32,
+    /// Code of the user, or `NONE`.
+    pub user: u32,
+    /// Code of the stratum.
+    pub stratum: u32,
+    /// Source.
+    pub src: u32,
+    /// Logged propensity, NaN when absent.
+    pub policy_prob: f32,
+    /// False once another row with the same id won.
+    pub live: bool,
+}
+
+/// A feedback event; its index is its row number in the feedback table.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Id.
+    pub key: Key,
+    /// Content.
+    pub content: Key,
+    /// Response, request or session.
+    pub target: Key,
+    /// Microseconds since 1970.
+    pub at: i64,
+    /// Version.
+    pub version: i64,
+    /// Microseconds since 1970, the smallest number when absent.
+    pub received_at: i64,
+    /// Number to store.
+    pub value: f32,
+    /// Source.
+    pub src: u32,
+    /// Index into `winners` for choices.
+    pub winner: u32,
+    /// Namespace.
+    pub space: u16,
+    /// Kind.
+    pub kind: Kind,
+    /// What `target` is.
+    pub about: About,
+    /// Label of `value`.
+    pub label: Option<bool>,
+    /// Withdrawn.
+    pub retract: bool,
+    /// Given by a user.
+    pub by_user: bool,
+    /// False once a newer version came.
+    pub live: bool,
+}
+
+/// What an event's target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A response.
+    Response,
+    /// A request.
+    Request,
+    /// A session.
+    Session,
+}
+
+/// What became of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Its id is new.
+    New,
+    /// Its id was known and the known row stands; `conflict` if their contents differ.
+    Lost {
+        /// Whether it is a different impression under the same id.
+        conflict: bool,
+    },
+    /// It stands and the row before does not.
+    Won {
+        /// Row number of the loser.
+        row: u32,
+        /// Source of the loser.
+        src: u32,
+        /// Whether it was a different impression under the same id.
+        conflict: bool,
+    },
+}
+
+/// Everything remembered.
+#[derive(Default)]
+pub struct State {
+    /// Responses, by row number.
+    pub shown: Vec<Shown>,
+    /// Feedback, by row number.
+    pub events: Vec<Event>,
+    /// Winners of choices.
+    pub winners: Vec<Winner>,
+    /// (row, key of the response it regenerates).
+    pub parents: Vec<(u32, Key)>,
+    /// What the counters group by.
+    pub strata: Strata,
+    shown_by_key: HashTable<u32>,
+    event_by_key: HashTable<u32>,
+    people: HashMap<Key, u32>,
+}
+
+impl State {
+    /// Adds an impression of source `src`.
+    pub fn impression(&mut self, row: &Impression<&str>, src: u32) -> Fate {
+        let received_at = row.received_at.unwrap_or(i64::MAX);
+        let known = self.row_of(row.key);
+        if let Some(old) = known.and_then(|known| self.shown.get(known as usize)) {
+            let conflict = old.content != row.content;
+            if (old.received_at, old.content) <= (received_at, row.content) {
+                return Fate::Lost { conflict };
+            }
+        }
+        let new = self.shown.len() as u32;
+        let shown = Shown {
+            key: row.key,
+            content: row.content,
+            request: row.request_key.unwrap_or_default(),
+            shown_at: row.shown_at,
+            received_at,
+            session: self.code(row.session),
+            user: self.code(row.user),
+            stratum: self.strata.code(row),
+            src,
+            policy_prob: row.policy_prob.unwrap_or(f32::NAN),
+            live: true,
+        };
+        if let Some(parent) = row.parent {
+            self.parents.push((new, parent));
+        }
+        self.shown.push(shown);
+        let shown = &self.shown;
+        let hash = |row: &u32| {
+            shown
+                .get(*row as usize)
+                .map_or(0, |shown| shown.key.short())
+        };
+        let same = |known: &u32| {
+            shown
+                .get(*known as usize)
+                .is_some_and(|shown| shown.key == row.key)
+        };
+        let Some(slot) = self.shown_by_key.find_mut(row.key.short(), same) else {
+            self.shown_by_key.insert_unique(row.key.short(), new, hash);
+            return Fate::New;
+        };
+        let old = std::mem::replace(slot, new);
+        self.shown.get_mut(old as usize).map_or(Fate::New, |loser| {
+            loser.live = false;
+            Fate::Won {
+                row: old,
+                src: loser.src,
+                conflict: loser.content != row.content,
+            }
+        })
+    }
+
+    /// Adds feedback of source `src`.
+    pub fn feedback(&mut self, row: &Feedback<&str>, src: u32) -> Fate {
+        let received_at = row.received_at.unwrap_or(i64::MIN);
+        let events = &self.events;
+        let same = |known: &u32| {
+            events
+                .get(*known as usize)
+                .is_some_and(|event| event.key == row.key)
+        };
+        let known = self
+            .event_by_key
+            .find(row.key.short(), same)
+            .and_then(|known| events.get(*known as usize));
+        if let Some(old) = known {
+            let order = (old.version, old.received_at, old.retract, old.content);
+            if order.cmp(&(row.version, received_at, row.retract, row.content)) != Ordering::Less {
+                return Fate::Lost { conflict: false };
+            }
+        }
+        let (about, target) = match row.target {
+            Target::Response(key) => (About::Response, key),
+            Target::Request(key) => (About::Request, key),
+            Target::Session(key) => (About::Session, key),
+        };
+        let winner = row.winner.map_or(NONE, |winner| {
+            self.winners.push(winner);
+            self.winners.len() as u32 - 1
+        });
+        let new = self.events.len() as u32;
+        self.events.push(Event {
+            key: row.key,
+            content: row.content,
+            target,
+            at: row.at,
+            version: row.version,
+            received_at,
+            value: row.value.unwrap_or(f64::NAN) as f32,
+            src,
+            winner,
+            space: self.strata.space(row.source),
+            kind: row.kind,
+            about,
+            label: row.value.and_then(|value| label(row.kind, value)),
+            retract: row.retract,
+            by_user: row.actor == Actor::User,
+            live: true,
+        });
+        let events = &self.events;
+        let hash = |row: &u32| {
+            events
+                .get(*row as usize)
+                .map_or(0, |event| event.key.short())
+        };
+        let same = |known: &u32| {
+            events
+                .get(*known as usize)
+                .is_some_and(|event| event.key == row.key)
+        };
+        let Some(slot) = self.event_by_key.find_mut(row.key.short(), same) else {
+            self.event_by_key.insert_unique(row.key.short(), new, hash);
+            return Fate::New;
+        };
+        let old = std::mem::replace(slot, new);
+        self.events
+            .get_mut(old as usize)
+            .map_or(Fate::New, |loser| {
+                loser.live = false;
+                Fate::Won {
+                    row: old,
+                    src: loser.src,
+                    conflict: false,
+                }
+            })
+    }
+
+    /// Row number of the live impression with this key.
+    pub fn row_of(&self, key: Key) -> Option<u32> {
+        let same = |known: &u32| {
+            self.shown
+                .get(*known as usize)
+                .is_some_and(|shown| shown.key == key)
+        };
+        self.shown_by_key.find(key.short(), same).copied()
+    }
+
+    /// Code of the session with this pseudonym, if it was ever shown anything.
+    pub fn session(&self, key: Key) -> Option<u32> {
+        self.people.get(&key).copied()
+    }
+
+    fn code(&mut self, person: Option<Key>) -> u32 {
+        let next = self.people.len() as u32;
+        person.map_or(NONE, |key| *self.people.entry(key).or_insert(next))
+    }
+
+    /// Slot of a response, if logged.
+    pub fn slot(&self, shown: &Shown) -> Option<i16> {
+        self.strata
+            .all
+            .get(shown.stratum as usize)
+            .and_then(|stratum| stratum.slot)
+    }
+
+    /// Largest time of a live row: the watermark.
+    pub fn latest(&self) -> Option<i64> {
+        let shown = self
+            .shown
+            .iter()
+            .filter(|shown| shown.live)
+            .map(|shown| shown.shown_at);
+        let events = self
+            .events
+            .iter()
+            .filter(|event| event.live)
+            .map(|event| event.at);
+        shown.chain(events).max()
+    }
+}

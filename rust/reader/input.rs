@@ -1,0 +1,341 @@
+//! Where bytes come from: files and standard input, plain or compressed, from where the last run stopped.
+
+use std::fs::{File, Metadata};
+use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom, Take};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use flate2::bufread::GzDecoder;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::error::{Error, Result};
+
+/// Standard input.
+pub const STDIN: &str = "-";
+const BUFFER: usize = 128 << 10;
+/// Text may be this many times as long as its compressed form, once past `RATIO_FROM` bytes.
+const RATIO: u64 = 1000;
+const RATIO_FROM: u64 = 256 << 20;
+
+/// How far a file was read, and how to recognise it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Bytes of the file that were seen.
+    pub size: u64,
+    /// Hash of those bytes.
+    pub checksum: String,
+    /// File offset where the next run begins.
+    pub resume: u64,
+    /// Text offset there.
+    pub text: u64,
+    /// Time of the last change, ns, when it was read.
+    pub modified: i64,
+    /// Inode.
+    pub inode: u64,
+}
+
+/// An input that is ready to be read.
+pub struct Input {
+    /// Text offset of the first byte that will come.
+    pub text: u64,
+    source: Box<dyn Read + Send>,
+    tally: Tally,
+    path: PathBuf,
+    /// Whether text and file offsets differ.
+    pub compressed: bool,
+    mark: Mark,
+}
+
+/// Bytes read from the file and their hash, shared with the decompressor's innermost reader.
+type Tally = Arc<Mutex<(Xxh3Default, u64)>>;
+
+struct Tallied<R> {
+    inner: R,
+    tally: Tally,
+    /// Bytes whose hash is already in.
+    known: u64,
+}
+
+impl<R: Read> Read for Tallied<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let known = usize::try_from(self.known).unwrap_or(usize::MAX).min(read);
+        self.known -= known as u64;
+        let mut tally = self
+            .tally
+            .lock()
+            .map_err(|_| io::Error::other("a reader failed"))?;
+        if let Some(new) = buffer.get(known..read) {
+            tally.0.update(new);
+            tally.1 += new.len() as u64;
+        }
+        Ok(read)
+    }
+}
+
+/// Whether the file is what it was when it was read, by its size, time of change and inode.
+pub fn stands(path: &Path, mark: &Mark) -> bool {
+    std::fs::metadata(path).is_ok_and(|now| {
+        (now.len(), modified(&now), now.ino()) == (mark.size, mark.modified, mark.inode)
+    })
+}
+
+/// Opens `path`; none when nothing changed since `mark`.
+pub fn open(path: &Path, mark: Option<&Mark>) -> Result<Option<Input>> {
+    if path == Path::new(STDIN) {
+        return Input::new(
+            path,
+            Box::new(io::stdin()),
+            Mark::default(),
+            Tally::default(),
+            0,
+        )
+        .map(Some);
+    }
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let metadata = file.metadata().map_err(Error::io(path))?;
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() {
+            "a directory"
+        } else {
+            "not a regular file"
+        };
+        return Err(Error::Io {
+            path: path.display().to_string(),
+            source: io::Error::other(format!("{what}; pass files, or - to read standard input")),
+        });
+    }
+    let now = Mark {
+        size: metadata.len(),
+        modified: modified(&metadata),
+        inode: metadata.ino(),
+        ..Mark::default()
+    };
+    let tally = Tally::default();
+    let Some(mark) = mark else {
+        return Input::new(path, Box::new(file.take(now.size)), now, tally, 0).map(Some);
+    };
+    if (now.size, now.modified, now.inode) == (mark.size, mark.modified, mark.inode) {
+        return Ok(None);
+    }
+    verify(path, &mut file, &now, mark, &tally)?;
+    if now.size == mark.size {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(mark.resume))
+        .map_err(Error::io(path))?;
+    let rest: Take<File> = file.take(now.size - mark.resume);
+    let known = mark.size - mark.resume;
+    Input::new(
+        path,
+        Box::new(rest),
+        Mark {
+            resume: mark.resume,
+            text: mark.text,
+            ..now
+        },
+        tally,
+        known,
+    )
+    .map(Some)
+}
+
+/// Checks that the file still begins with what was read, and leaves its hash in `tally`.
+fn verify(path: &Path, file: &mut File, now: &Mark, mark: &Mark, tally: &Tally) -> Result<()> {
+    let refuse = |found: String| {
+        let expected = format!("{} bytes", mark.size);
+        Err(Error::Rewritten {
+            path: path.display().to_string(),
+            found,
+            expected,
+        })
+    };
+    if now.size < mark.size {
+        return refuse(format!("truncated to {} bytes", now.size));
+    }
+    let mut begin = Tallied {
+        inner: file.take(mark.size),
+        tally: tally.clone(),
+        known: 0,
+    };
+    io::copy(&mut begin, &mut io::sink()).map_err(Error::io(path))?;
+    if checksum(tally) != mark.checksum {
+        return refuse("rewritten: its first bytes have another checksum".to_owned());
+    }
+    Ok(())
+}
+
+fn modified(metadata: &Metadata) -> i64 {
+    metadata
+        .mtime()
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(metadata.mtime_nsec())
+}
+
+fn checksum(tally: &Tally) -> String {
+    tally.lock().map_or_else(
+        |_| String::new(),
+        |tally| format!("{:032x}", tally.0.digest128()),
+    )
+}
+
+impl Input {
+    fn new(
+        path: &Path,
+        raw: Box<dyn Read + Send>,
+        mark: Mark,
+        tally: Tally,
+        known: u64,
+    ) -> Result<Self> {
+        let mut raw = BufReader::with_capacity(
+            BUFFER,
+            Tallied {
+                inner: raw,
+                tally: tally.clone(),
+                known,
+            },
+        );
+        let begin = raw.fill_buf().map_err(Error::io(path))?;
+        let named = |ending: &str| {
+            path.extension()
+                .is_some_and(|end| end.eq_ignore_ascii_case(ending))
+        };
+        let source: Box<dyn Read + Send> =
+            if begin.starts_with(&[0x1f, 0x8b]) || (named("gz") && !begin.is_empty()) {
+                Box::new(Members {
+                    current: Some(GzDecoder::new(raw)),
+                })
+            } else if begin.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
+                || (named("zst") && !begin.is_empty())
+            {
+                Box::new(zstd::Decoder::with_buffer(raw).map_err(Error::io(path))?)
+            } else {
+                let source = Box::new(raw);
+                return Ok(Self {
+                    text: mark.text,
+                    source,
+                    tally,
+                    path: path.to_owned(),
+                    compressed: false,
+                    mark,
+                });
+            };
+        let source = Box::new(Bounded {
+            inner: source,
+            tally: tally.clone(),
+            text: 0,
+        });
+        Ok(Self {
+            text: mark.text,
+            source,
+            tally,
+            path: path.to_owned(),
+            compressed: true,
+            mark,
+        })
+    }
+
+    /// The file that a fault of reading is about, and whether the bytes or the system are to blame.
+    pub fn fault(&self, error: io::Error, offset: u64) -> Error {
+        if error.raw_os_error().is_some() {
+            return Error::io(&self.path)(error);
+        }
+        let reason = if error.get_ref().is_some_and(|inner| inner.is::<TooDense>()) {
+            "ratio"
+        } else {
+            "corrupt"
+        };
+        Error::Corrupt {
+            path: self.path.display().to_string(),
+            reason,
+            offset,
+            message: error.to_string(),
+        }
+    }
+
+    /// The mark once everything was read: `text` is the text offset after the last line that is done with.
+    pub fn done(&self, text: u64) -> Mark {
+        let size = self.tally.lock().map_or(0, |tally| tally.1);
+        let resume = if self.compressed { size } else { text };
+        Mark {
+            size,
+            checksum: checksum(&self.tally),
+            resume,
+            text,
+            ..self.mark.clone()
+        }
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.source.read(buffer)
+    }
+}
+
+/// The members of a gzip file one after another; zeros after the last one are padding.
+struct Members<R> {
+    current: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.current {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let Some(mut raw) = self.current.take().map(GzDecoder::into_inner) else {
+                break;
+            };
+            if raw.fill_buf()?.first() == Some(&0) {
+                padding(&mut raw)?;
+            } else if !raw.fill_buf()?.is_empty() {
+                self.current = Some(GzDecoder::new(raw));
+            }
+        }
+        Ok(0)
+    }
+}
+
+fn padding(raw: &mut impl BufRead) -> io::Result<()> {
+    loop {
+        let bytes = raw.fill_buf()?;
+        let length = bytes.len();
+        if length == 0 {
+            return Ok(());
+        }
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "bytes follow the zeros after the last member",
+            ));
+        }
+        raw.consume(length);
+    }
+}
+
+/// Refuses a stream that expands beyond reason.
+struct Bounded {
+    inner: Box<dyn Read + Send>,
+    tally: Tally,
+    text: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("more than {RATIO} bytes of text for each compressed byte")]
+struct TooDense;
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.text += read as u64;
+        let raw = self.tally.lock().map_or(0, |tally| tally.1);
+        if self.text > RATIO_FROM && self.text / RATIO > raw {
+            return Err(io::Error::other(TooDense));
+        }
+        Ok(read)
+    }
+}

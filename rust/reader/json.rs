@@ -1,0 +1,517 @@
+//! Strict JSON: one object's known fields, with every rule of RFC 8259 enforced in the unknown ones too.
+//!
+//! serde_json does the grammar; what it tolerates is refused here: repeated keys, deep nesting, lone surrogates and
+//! overflowing numbers inside values that nobody reads.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::value::RawValue;
+
+use crate::event::row::Span;
+use crate::event::{Bad, Reason};
+
+/// Deepest accepted nesting; the line's own object is level 1.
+pub const MAX_DEPTH: u32 = 64;
+/// Most keys in a line, at all levels together.
+pub const MAX_KEYS: usize = 10_000;
+
+macro_rules! fields {
+    ($($variant:ident = $name:literal),* $(,)?) => {
+        /// A key that the canonical format knows.
+        #[allow(missing_docs)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Field { $($variant),* }
+        impl Field {
+            /// Every field, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+            /// The key in the file.
+            pub fn name(self) -> &'static str { match self { $(Self::$variant => $name),* } }
+            fn named(name: &str) -> Option<Self> { match name { $($name => Some(Self::$variant),)* _ => None } }
+            /// Bit in a mask of fields.
+            pub const fn mask(self) -> u32 { 1 << self as u8 }
+        }
+    };
+}
+
+fields! {
+    Type = "type", Id = "id", ShownAt = "shown_at", Response = "response", Prompt = "prompt",
+    Messages = "messages", Request = "request", Session = "session", Turn = "turn", User = "user",
+    Model = "model", Surface = "surface", Lang = "lang", Slot = "slot", NSlots = "n_slots",
+    PolicyId = "policy_id", PolicyProb = "policy_prob", Offered = "offered", Parent = "parent",
+    ReceivedAt = "received_at", Kind = "kind", At = "at", Value = "value", Actor = "actor",
+    Version = "version", Op = "op", Comment = "comment", Winner = "winner",
+}
+
+const FIELDS: usize = Field::ALL.len();
+
+/// A field's value; text lies in the arena.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Value<'de> {
+    /// The key is not there.
+    #[default]
+    Absent,
+    /// null
+    Null,
+    /// true or false
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// An integer above the range of `Int`.
+    Big(u64),
+    /// Any other number.
+    Float(f64),
+    /// A string.
+    Text(Span),
+    /// `messages` and `offered`: an array or object as written.
+    Raw(&'de str),
+    /// An array or object in another field.
+    Nested,
+}
+
+/// The fields of one line.
+#[derive(Debug)]
+pub struct Fields<'de> {
+    values: [Value<'de>; FIELDS],
+    /// Keys that the format does not know, with their values as written, in the order of the line.
+    pub unknown: Vec<(Cow<'de, str>, &'de str)>,
+}
+
+impl<'de> Fields<'de> {
+    /// The value of a field.
+    pub fn get(&self, field: Field) -> Value<'de> {
+        self.values.get(field as usize).copied().unwrap_or_default()
+    }
+}
+
+/// The fields of the object on `line`; strings of known fields go to the end of `arena`.
+pub fn scan<'de>(line: &'de str, arena: &mut String) -> Result<Fields<'de>, Bad> {
+    if !line.trim_ascii_start().starts_with('{') {
+        return Err(match serde_json::from_str::<IgnoredAny>(line) {
+            Ok(_) => Bad::new(Reason::NotObject, "", "a JSON value, but not an object"),
+            Err(error) => classify(&error, line),
+        });
+    }
+    let fields = Fields {
+        values: [Value::Absent; FIELDS],
+        unknown: Vec::new(),
+    };
+    let mut scan = Scan {
+        fields,
+        arena,
+        check: Check::default(),
+    };
+    let mut json = serde_json::Deserializer::from_str(line);
+    let parsed = json.deserialize_map(&mut scan).and_then(|()| json.end());
+    let Scan {
+        mut fields,
+        mut check,
+        ..
+    } = scan;
+    if let Err(error) = parsed {
+        return Err(check.fault.take().unwrap_or_else(|| classify(&error, line)));
+    }
+    let mut names: Vec<&str> = fields.unknown.iter().map(|(key, _)| key.as_ref()).collect();
+    if repeats(&mut names) {
+        return Err(repeated());
+    }
+    for (_, raw) in &fields.unknown {
+        check.raw(raw)?;
+    }
+    for value in &mut fields.values {
+        if let Value::Raw(raw) = value {
+            check.raw(raw)?;
+            if *raw == "null" {
+                *value = Value::Null;
+            }
+        }
+    }
+    Ok(fields)
+}
+
+/// The value of `key` as written; a slow second look for the rare known key that a line's type does not use.
+pub fn raw_of<'de>(line: &'de str, field: Field) -> Option<&'de str> {
+    let mut raw: std::collections::HashMap<String, &'de RawValue> =
+        serde_json::from_str(line).ok()?;
+    raw.remove(field.name()).map(RawValue::get)
+}
+
+/// Whether `line` is one whole JSON object.
+pub fn is_whole_object(line: &str) -> bool {
+    line.trim_ascii_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(line).is_ok()
+}
+
+fn repeated() -> Bad {
+    Bad::new(Reason::DupKey, "", "a key appears twice in one object")
+}
+
+fn repeats(names: &mut [&str]) -> bool {
+    names.sort_unstable();
+    names
+        .windows(2)
+        .any(|pair| matches!(pair, [one, next] if one == next))
+}
+
+fn classify(error: &serde_json::Error, line: &str) -> Bad {
+    let text = error.to_string();
+    let reason = if text.contains("surrogate") || text.contains("unexpected end of hex escape") {
+        Reason::Surrogate
+    } else if text.contains("number out of range") || is_not_finite(line, error.column()) {
+        Reason::Number
+    } else if text.contains("recursion limit") {
+        Reason::Depth
+    } else {
+        Reason::Json
+    };
+    Bad::new(reason, "", text.replace(" at line 1 column", " at byte"))
+}
+
+/// Whether the error stands at a NaN or Infinity, which JSON does not have.
+fn is_not_finite(line: &str, column: usize) -> bool {
+    let from = column.saturating_sub(2);
+    line.as_bytes()
+        .get(from..(from + 12).min(line.len()))
+        .is_some_and(|near| {
+            ["NaN", "Infinity", "nan", "inf"].iter().any(|word| {
+                near.windows(word.len())
+                    .take(3)
+                    .any(|window| window == word.as_bytes())
+            })
+        })
+}
+
+/// Rules that hold in every value, read or not.
+#[derive(Default)]
+struct Check {
+    keys: usize,
+    fault: Option<Bad>,
+}
+
+impl Check {
+    fn raw(&mut self, raw: &str) -> Result<(), Bad> {
+        if !raw.starts_with([
+            '{', '[', '"', '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9',
+        ]) {
+            return Ok(());
+        }
+        let mut json = serde_json::Deserializer::from_str(raw);
+        Nested {
+            check: self,
+            depth: 2,
+        }
+        .deserialize(&mut json)
+        .map_err(|error| {
+            let mut bad = self.fault.take().unwrap_or_else(|| classify(&error, raw));
+            bad.message.push_str(" (inside a value)");
+            bad
+        })
+    }
+
+    fn fail<E: serde::de::Error>(&mut self, bad: Bad) -> E {
+        self.fault = Some(bad);
+        E::custom("refused")
+    }
+
+    fn key<E: serde::de::Error>(&mut self) -> Result<(), E> {
+        self.keys += 1;
+        if self.keys > MAX_KEYS {
+            return Err(self.fail(Bad::new(
+                Reason::TooLong,
+                "",
+                format!("more than {MAX_KEYS} keys"),
+            )));
+        }
+        Ok(())
+    }
+
+    fn level<E: serde::de::Error>(&mut self, depth: u32) -> Result<(), E> {
+        if depth > MAX_DEPTH {
+            return Err(self.fail(Bad::new(
+                Reason::Depth,
+                "",
+                format!("nested deeper than {MAX_DEPTH}"),
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Walks a value that is not read.
+struct Nested<'a> {
+    check: &'a mut Check,
+    depth: u32,
+}
+
+impl<'de> DeserializeSeed<'de> for Nested<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<(), D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+macro_rules! accept {
+    ($($name:ident: $type:ty),*) => { $(fn $name<E>(self, _: $type) -> Result<(), E> { Ok(()) })* };
+}
+
+impl<'de> Visitor<'de> for Nested<'_> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    accept!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        self.check.level(self.depth)?;
+        while items
+            .next_element_seed(Nested {
+                check: self.check,
+                depth: self.depth + 1,
+            })?
+            .is_some()
+        {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        self.check.level(self.depth)?;
+        let mut keys: Vec<Cow<'de, str>> = Vec::new();
+        while let Some(key) = map.next_key_seed(Name)? {
+            self.check.key()?;
+            keys.push(key);
+            map.next_value_seed(Nested {
+                check: self.check,
+                depth: self.depth + 1,
+            })?;
+        }
+        let mut names: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
+        if repeats(&mut names) {
+            Err(self.check.fail(repeated()))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// A key, borrowed when it is written without escapes.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+}
+
+struct Scan<'a, 'de> {
+    fields: Fields<'de>,
+    arena: &'a mut String,
+    check: Check,
+}
+
+impl<'de> Visitor<'de> for &mut Scan<'_, 'de> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Name)? {
+            self.check.key()?;
+            let Some(field) = Field::named(&key) else {
+                let raw: &'de RawValue = map.next_value()?;
+                self.fields.unknown.push((key, raw.get()));
+                continue;
+            };
+            if self.fields.get(field) != Value::Absent {
+                return Err(self.check.fail(repeated()));
+            }
+            let value = if matches!(field, Field::Messages | Field::Offered) {
+                let raw: &'de RawValue = map.next_value()?;
+                Value::Raw(raw.get())
+            } else {
+                map.next_value_seed(Scalar {
+                    arena: self.arena,
+                    check: &mut self.check,
+                })?
+            };
+            let slot = self
+                .fields
+                .values
+                .get_mut(field as usize)
+                .ok_or_else(|| A::Error::custom("field"))?;
+            *slot = value;
+        }
+        Ok(())
+    }
+}
+
+/// The value of a known field.
+struct Scalar<'a> {
+    arena: &'a mut String,
+    check: &'a mut Check,
+}
+
+impl<'de> DeserializeSeed<'de> for Scalar<'_> {
+    type Value = Value<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Scalar<'_> {
+    type Value = Value<'de>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Value<'de>, E> {
+        Ok(Value::Bool(value))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Value<'de>, E> {
+        Ok(Value::Int(value))
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Value<'de>, E> {
+        Ok(i64::try_from(value).map_or(Value::Big(value), Value::Int))
+    }
+    fn visit_f64<E>(self, value: f64) -> Result<Value<'de>, E> {
+        Ok(Value::Float(value))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
+        let from = self.arena.len();
+        self.arena.push_str(text);
+        Ok(Value::Text(Span {
+            from,
+            to: self.arena.len(),
+        }))
+    }
+    fn visit_unit<E>(self) -> Result<Value<'de>, E> {
+        Ok(Value::Null)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Value<'de>, A::Error> {
+        Nested {
+            check: self.check,
+            depth: 2,
+        }
+        .visit_seq(items)
+        .map(|()| Value::Nested)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value<'de>, A::Error> {
+        Nested {
+            check: self.check,
+            depth: 2,
+        }
+        .visit_map(map)
+        .map(|()| Value::Nested)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn reason(line: &str) -> Option<Reason> {
+        scan(line, &mut String::new()).err().map(|bad| bad.reason)
+    }
+
+    #[test]
+    fn each_fault_has_its_reason() {
+        let deep = |n: usize| format!("{{\"x\":{}{}}}", "[".repeat(n), "]".repeat(n));
+        let wide = |n: usize| {
+            let keys: Vec<String> = (0..n).map(|i| format!("\"k{i}\":0")).collect();
+            format!("{{{}}}", keys.join(","))
+        };
+        for (line, expected) in [
+            (r#"{"id":"a"}"#.to_owned(), None),
+            (
+                r#"{"id":"a","x":{"y":[1,2.5e3,null,true,"\ud83d\ude00"]}}"#.to_owned(),
+                None,
+            ),
+            (r#"{"id":"a","id":"b"}"#.to_owned(), Some(Reason::DupKey)),
+            (
+                r#"{"id":"a","\u0069d":"b"}"#.to_owned(),
+                Some(Reason::DupKey),
+            ),
+            (r#"{"x":1,"x":2}"#.to_owned(), Some(Reason::DupKey)),
+            (r#"{"x":1,"\u0078":2}"#.to_owned(), Some(Reason::DupKey)),
+            (
+                r#"{"x":{"a":1,"\u0061":2}}"#.to_owned(),
+                Some(Reason::DupKey),
+            ),
+            (
+                r#"{"value":[{"a":1,"a":2}]}"#.to_owned(),
+                Some(Reason::DupKey),
+            ),
+            (
+                r#"{"messages":[{"role":"a","role":"b"}]}"#.to_owned(),
+                Some(Reason::DupKey),
+            ),
+            (r#"{"id":"\ud800"}"#.to_owned(), Some(Reason::Surrogate)),
+            (r#"{"x":"\udc00"}"#.to_owned(), Some(Reason::Surrogate)),
+            (r#"{"x":["\ud800x"]}"#.to_owned(), Some(Reason::Surrogate)),
+            (r#"{"\ud800":1}"#.to_owned(), Some(Reason::Surrogate)),
+            (r#"{"x":1e400}"#.to_owned(), Some(Reason::Number)),
+            (r#"{"value":-1e400}"#.to_owned(), Some(Reason::Number)),
+            (r#"{"value":NaN}"#.to_owned(), Some(Reason::Number)),
+            (r#"{"x":Infinity}"#.to_owned(), Some(Reason::Number)),
+            (r#"{"x":[-Infinity]}"#.to_owned(), Some(Reason::Number)),
+            (r#"{"x":01}"#.to_owned(), Some(Reason::Json)),
+            (r#"{"x":1} {"y":2}"#.to_owned(), Some(Reason::Json)),
+            (r#"{"x":1,}"#.to_owned(), Some(Reason::Json)),
+            ("{\"x\":\"a\tb\"}".to_owned(), Some(Reason::Json)),
+            ("garbage".to_owned(), Some(Reason::Json)),
+            ("null".to_owned(), Some(Reason::NotObject)),
+            ("[1]".to_owned(), Some(Reason::NotObject)),
+            ("\"a\"".to_owned(), Some(Reason::NotObject)),
+            (deep(63), None),
+            (deep(64), Some(Reason::Depth)),
+            (deep(100_000), Some(Reason::Depth)),
+            (deep(20).replace("\"x\"", "\"value\""), None),
+            (deep(64).replace("\"x\"", "\"value\""), Some(Reason::Depth)),
+            (
+                deep(100_000).replace("\"x\"", "\"value\""),
+                Some(Reason::Depth),
+            ),
+            (wide(MAX_KEYS), None),
+            (wide(MAX_KEYS + 1), Some(Reason::TooLong)),
+        ] {
+            assert_eq!(
+                reason(&line),
+                expected,
+                "{}",
+                line.get(..60.min(line.len())).unwrap()
+            );
+        }
+    }
+
+    #[test]
+    fn the_column_of_escapes_and_exact_integers_survive() {
+        let mut arena = String::new();
+        let line =
+            r#"{"id":18446744073709551615,"version":-9223372036854775808,"user":"a\u00e9\n"}"#;
+        let fields = scan(line, &mut arena).unwrap();
+        assert_eq!(fields.get(Field::Id), Value::Big(u64::MAX));
+        assert_eq!(fields.get(Field::Version), Value::Int(i64::MIN));
+        assert_eq!(fields.get(Field::Prompt), Value::Absent);
+        match fields.get(Field::User) {
+            Value::Text(span) => assert_eq!(span.of(&arena), "a\u{e9}\n"),
+            other => assert_eq!(other, Value::Null),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Typed columns: a table is declared once, and its schema, builders and batches follow.
+
+use std::sync::Arc;
+
+use arrow_array::builder::{
+    BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, FixedSizeListBuilder, Float32Builder,
+    Float64Builder, Int8Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
+};
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{ArrowPrimitiveType, TimestampMicrosecondType};
+use arrow_array::{Array, PrimitiveArray, RecordBatch, StringArray};
+use arrow_schema::{ArrowError, DataType, Field, TimeUnit};
+
+use crate::event::row::Key;
+
+/// Most rows in a batch.
+pub const BATCH_ROWS: usize = 16 << 10;
+/// Text bytes after which a batch is closed.
+pub const BATCH_BYTES: usize = 16 << 20;
+
+/// A column type: how it is stored and built.
+pub trait Column {
+    /// Its builder.
+    type Builder;
+    /// An empty builder.
+    fn builder() -> Self::Builder;
+    /// Its Arrow type.
+    fn data_type() -> DataType;
+}
+
+macro_rules! column {
+    ($($(#[$doc:meta])* $name:ident, $builder:ty, $new:expr, $type:expr;)*) => {
+        $($(#[$doc])* pub struct $name;
+        impl Column for $name {
+            type Builder = $builder;
+            fn builder() -> $builder { $new }
+            fn data_type() -> DataType { $type }
+        })*
+    };
+}
+
+column! {
+    /// Text.
+    Text, StringBuilder, StringBuilder::new(), DataType::Utf8;
+    /// Sixteen bytes.
+    Key16, FixedSizeBinaryBuilder, FixedSizeBinaryBuilder::new(16), DataType::FixedSizeBinary(16);
+    /// A time in UTC.
+    Time, TimestampMicrosecondBuilder, TimestampMicrosecondBuilder::new().with_timezone("UTC"),
+        DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    /// Bytes.
+    Bytes, BinaryBuilder, BinaryBuilder::new(), DataType::Binary;
+    /// A count for each kind of feedback.
+    PerKind, FixedSizeListBuilder<UInt64Builder>, FixedSizeListBuilder::new(UInt64Builder::new(), 16),
+        DataType::FixedSizeList(Arc::new(Field::new("item", DataType::UInt64, true)), 16);
+    /// A truth value.
+    Bool, BooleanBuilder, BooleanBuilder::new(), DataType::Boolean;
+    /// i8
+    I8, Int8Builder, Int8Builder::new(), DataType::Int8;
+    /// i16
+    I16, Int16Builder, Int16Builder::new(), DataType::Int16;
+    /// i32
+    I32, Int32Builder, Int32Builder::new(), DataType::Int32;
+    /// i64
+    I64, Int64Builder, Int64Builder::new(), DataType::Int64;
+    /// u8
+    U8, UInt8Builder, UInt8Builder::new(), DataType::UInt8;
+    /// u16
+    U16, UInt16Builder, UInt16Builder::new(), DataType::UInt16;
+    /// u32
+    U32, UInt32Builder, UInt32Builder::new(), DataType::UInt32;
+    /// u64
+    U64, UInt64Builder, UInt64Builder::new(), DataType::UInt64;
+    /// f32
+    F32, Float32Builder, Float32Builder::new(), DataType::Float32;
+    /// f64
+    F64, Float64Builder, Float64Builder::new(), DataType::Float64;
+}
+
+/// Declares a table: `column: Type` is required, `column: Type or null` may be null.
+macro_rules! table {
+    ($(#[$doc:meta])* $name:ident { $($column:ident: $type:ident $(or $null:ident)?),* $(,)? }) => {
+        $(#[$doc])*
+        pub struct $name { $(pub(super) $column: <$type as $crate::store::columns::Column>::Builder),* }
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($column: <$type as $crate::store::columns::Column>::builder()),* }
+            }
+        }
+        impl $name {
+            /// Names, types and nullability, in order.
+            pub fn schema() -> arrow_schema::SchemaRef {
+                std::sync::Arc::new(arrow_schema::Schema::new(vec![$(arrow_schema::Field::new(
+                    stringify!($column),
+                    <$type as $crate::store::columns::Column>::data_type(),
+                    table!(@null $($null)?),
+                )),*]))
+            }
+            /// The rows so far as a batch; the builder is empty afterwards.
+            pub fn batch(&mut self) -> Result<arrow_array::RecordBatch, arrow_schema::ArrowError> {
+                let columns: Vec<arrow_array::ArrayRef> = vec![$(std::sync::Arc::new(self.$column.finish())),*];
+                arrow_array::RecordBatch::try_new(Self::schema(), columns)
+            }
+        }
+    };
+    (@null null) => { true };
+    (@null) => { false };
+}
+pub(super) use table;
+
+/// Appends a key or null.
+pub(super) fn push_key(
+    builder: &mut FixedSizeBinaryBuilder,
+    key: Option<Key>,
+) -> Result<(), ArrowError> {
+    match key {
+        Some(key) => builder.append_value(key.0),
+        None => {
+            builder.append_null();
+            Ok(())
+        }
+    }
+}
+
+/// Columns of a batch by name and type.
+pub struct Columns<'a>(pub &'a RecordBatch);
+
+impl<'a> Columns<'a> {
+    fn column(&self, name: &str) -> Result<&'a dyn Array, ArrowError> {
+        let missing = || ArrowError::SchemaError(format!("no column {name}"));
+        self.0
+            .column_by_name(name)
+            .map(AsRef::as_ref)
+            .ok_or_else(missing)
+    }
+
+    /// A text column.
+    pub fn text(&self, name: &str) -> Result<&'a StringArray, ArrowError> {
+        self.column(name)?
+            .as_string_opt()
+            .ok_or_else(|| mismatch(name))
+    }
+
+    /// A column of numbers.
+    pub fn number<T: ArrowPrimitiveType>(
+        &self,
+        name: &str,
+    ) -> Result<&'a PrimitiveArray<T>, ArrowError> {
+        self.column(name)?
+            .as_primitive_opt()
+            .ok_or_else(|| mismatch(name))
+    }
+
+    /// A column of times.
+    pub fn time(
+        &self,
+        name: &str,
+    ) -> Result<&'a PrimitiveArray<TimestampMicrosecondType>, ArrowError> {
+        self.number(name)
+    }
+
+    /// A column of keys.
+    pub fn key(&self, name: &str) -> Result<Keys<'a>, ArrowError> {
+        self.column(name)?
+            .as_fixed_size_binary_opt()
+            .map(Keys)
+            .ok_or_else(|| mismatch(name))
+    }
+}
+
+/// A column of keys.
+pub struct Keys<'a>(&'a arrow_array::FixedSizeBinaryArray);
+
+impl Keys<'_> {
+    /// The key of a row.
+    pub fn get(&self, row: usize) -> Option<Key> {
+        if self.0.is_null(row) {
+            None
+        } else {
+            self.0.value(row).try_into().ok().map(Key)
+        }
+    }
+}
+
+/// The number of a row, or none.
+pub fn number<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>, row: usize) -> Option<T::Native> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+/// The text of a row, or none.
+pub fn text(column: &StringArray, row: usize) -> Option<&str> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+fn mismatch(name: &str) -> ArrowError {
+    ArrowError::SchemaError(format!("column {name} has another type"))
+}

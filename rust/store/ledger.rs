@@ -1,0 +1,268 @@
+//! The ledger: numbered files, each the whole truth of one commit with its checksum.
+//!
+//! A ledger file is written under a temporary name, made durable, and linked to the next number, which fails if
+//! that number exists; nothing is ever renamed over.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::part::Part;
+use crate::error::{Error, Result};
+use crate::reader::input::Mark;
+
+/// Version of the store's layout.
+pub const VERSION: u32 = 1;
+/// Folder of the ledger.
+pub const FOLDER: &str = "ledger";
+
+/// Where lines went; `lines = committed + duplicate + quarantined + blank`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Balance {
+    pub lines: i64,
+    pub committed: i64,
+    pub duplicate: i64,
+    pub quarantined: i64,
+    pub blank: i64,
+}
+
+impl Balance {
+    /// Whether every line is accounted for.
+    pub fn holds(&self) -> bool {
+        self.lines == self.committed + self.duplicate + self.quarantined + self.blank
+    }
+
+    /// The sum of two.
+    pub fn plus(&self, other: &Self, sign: i64) -> Self {
+        Self {
+            lines: self.lines + sign * other.lines,
+            committed: self.committed + sign * other.committed,
+            duplicate: self.duplicate + sign * other.duplicate,
+            quarantined: self.quarantined + sign * other.quarantined,
+            blank: self.blank + sign * other.blank,
+        }
+    }
+}
+
+/// A last line that is not complete yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Torn {
+    pub line: u64,
+    pub off: u64,
+    pub len: u64,
+}
+
+/// An input that was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Absolute path, or `-`.
+    pub path: String,
+    /// How far it was read.
+    pub mark: Mark,
+    /// Lines that are done with.
+    pub lines: u64,
+    /// Whether the last of them lacks its newline.
+    pub open: bool,
+    /// Its last line, if not complete.
+    pub torn: Option<Torn>,
+    /// Its books.
+    pub balance: Balance,
+    /// Refused lines by reason.
+    pub reasons: BTreeMap<String, u64>,
+    /// Committed lines now refused for their clock; the join decides anew in every commit.
+    pub skew: u64,
+}
+
+/// The parts of every table, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Parts {
+    pub impressions: Vec<Part>,
+    pub feedback: Vec<Part>,
+    pub observations: Vec<Part>,
+    pub pairs: Vec<Part>,
+    pub cells: Vec<Part>,
+    pub quarantine: Vec<Part>,
+}
+
+impl Parts {
+    /// Every part.
+    pub fn all(&self) -> impl Iterator<Item = &Part> {
+        let tables = [
+            &self.impressions,
+            &self.feedback,
+            &self.observations,
+            &self.pairs,
+            &self.cells,
+            &self.quarantine,
+        ];
+        tables.into_iter().flatten()
+    }
+}
+
+/// Files that Python keeps beside the tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Attachment {
+    pub folder: String,
+    pub id: String,
+    pub files: Vec<String>,
+    pub checksums: Vec<String>,
+    pub generation: u64,
+}
+
+/// One commit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Layout.
+    pub version: u32,
+    /// Number of this file.
+    pub ledger: u64,
+    /// Number of commits of data.
+    pub generation: u64,
+    /// Sum of the hashes of the live rows.
+    pub digest: String,
+    /// RFC 3339.
+    pub watermark: Option<String>,
+    /// Attribution window.
+    pub window_us: i64,
+    /// Lateness.
+    pub lateness_us: i64,
+    /// Public name of the key.
+    pub key_id: String,
+    /// Tables.
+    pub parts: Parts,
+    /// Files of Python.
+    pub attachments: Vec<Attachment>,
+    /// Inputs.
+    pub sources: Vec<Source>,
+    /// Books of all inputs.
+    pub balance: Balance,
+    /// Live events by kind.
+    pub kinds: BTreeMap<String, u64>,
+    /// Live events by state of the join.
+    pub states: BTreeMap<String, u64>,
+    /// Live rows: impressions, silent impressions, feedback.
+    pub live: BTreeMap<String, u64>,
+    /// Counts worth a word.
+    pub notes: BTreeMap<String, u64>,
+}
+
+impl Ledger {
+    /// Names of all files that this commit needs, below the store.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let attached = self
+            .attachments
+            .iter()
+            .flat_map(|attachment| attachment.files.iter());
+        self.parts
+            .all()
+            .map(|part| part.path.as_str())
+            .chain(attached.map(String::as_str))
+    }
+}
+
+/// Path of ledger file `number`.
+pub fn path(store: &Path, number: u64) -> PathBuf {
+    store.join(FOLDER).join(format!("{number:012}"))
+}
+
+/// Numbers of the ledger files, ascending.
+pub fn numbers(store: &Path) -> Result<Vec<u64>> {
+    let folder = store.join(FOLDER);
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
+        let name = entry.map_err(Error::io(&folder))?.file_name();
+        let name = name.to_string_lossy();
+        if name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_digit()) {
+            numbers.extend(name.parse::<u64>().ok());
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The newest commit.
+pub fn newest(store: &Path) -> Result<Option<Ledger>> {
+    numbers(store)?
+        .last()
+        .map(|number| read(store, *number))
+        .transpose()
+}
+
+/// Reads ledger file `number`.
+pub fn read(store: &Path, number: u64) -> Result<Ledger> {
+    let path = path(store, number);
+    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let broken = |found: String, expected: &str| Error::Checksum {
+        path: path.display().to_string(),
+        found,
+        expected: expected.to_owned(),
+    };
+    let (body, checksum) = text
+        .trim_end()
+        .rsplit_once('\n')
+        .ok_or_else(|| broken("one line".to_owned(), "a document and its checksum"))?;
+    let found = format!("{:032x}", xxh3_128(body.as_bytes()));
+    if found != checksum {
+        return Err(broken(format!("checksum {found}"), checksum));
+    }
+    let ledger: Ledger = serde_json::from_str(body)
+        .map_err(|error| broken(error.to_string(), "a ledger of this version"))?;
+    if ledger.version != VERSION {
+        let message = format!(
+            "{}: store version is {}, this program reads {VERSION}",
+            path.display(),
+            ledger.version
+        );
+        return Err(Error::Value(message));
+    }
+    let inside = |name: &str| {
+        Path::new(name)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+    };
+    if !ledger.files().all(inside) {
+        return Err(broken(
+            "a path that leaves the store".to_owned(),
+            "paths inside it",
+        ));
+    }
+    Ok(ledger)
+}
+
+/// Makes `ledger` the newest commit; fails if its number exists.
+pub fn write(store: &Path, ledger: &Ledger) -> Result<()> {
+    let body = serde_json::to_string(ledger).map_err(|error| Error::Value(error.to_string()))?;
+    let folder = store.join(FOLDER);
+    let temporary = folder.join("next");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(Error::io(&temporary))?;
+    let checksum = xxh3_128(body.as_bytes());
+    writeln!(file, "{body}\n{checksum:032x}")
+        .and_then(|()| file.sync_all())
+        .map_err(Error::io(&temporary))?;
+    let path = path(store, ledger.ledger);
+    std::fs::hard_link(&temporary, &path).map_err(Error::io(&path))?;
+    std::fs::remove_file(&temporary).map_err(Error::io(&temporary))?;
+    sync(&folder)
+}
+
+/// Makes the names in a folder durable.
+pub fn sync(folder: &Path) -> Result<()> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(Error::io(folder))
+}

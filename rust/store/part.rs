@@ -1,0 +1,162 @@
+//! One part of a table: an Arrow IPC stream without dictionaries, with its size and checksum.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use arrow_array::RecordBatch;
+use arrow_ipc::reader::StreamReader;
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::Schema;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::error::{Error, Result};
+
+/// A part as the ledger names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Path below the store.
+    pub path: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// xxh3-128 of the bytes.
+    pub checksum: String,
+}
+
+/// Counts and hashes what passes.
+pub struct Hashed<W> {
+    inner: W,
+    hash: Xxh3Default,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(buffer)?;
+        self.hash.update(buffer.get(..written).unwrap_or_default());
+        self.bytes += written as u64;
+        Ok(written)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// Writes one part under its final, fresh name; the ledger makes it visible.
+pub struct PartWriter {
+    stream: StreamWriter<Hashed<BufWriter<File>>>,
+    path: PathBuf,
+    name: String,
+    rows: u64,
+}
+
+impl PartWriter {
+    /// Creates `name` below `store`, which must not exist.
+    pub fn create(store: &Path, name: &str, schema: &Schema) -> Result<Self> {
+        let path = store.join(name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(Error::io(&path))?;
+        let sink = Hashed {
+            inner: BufWriter::with_capacity(1 << 16, file),
+            hash: Xxh3Default::new(),
+            bytes: 0,
+        };
+        let stream = StreamWriter::try_new(sink, schema).map_err(Error::arrow(&path))?;
+        Ok(Self {
+            stream,
+            path,
+            name: name.to_owned(),
+            rows: 0,
+        })
+    }
+
+    /// Adds a batch.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.rows += batch.num_rows() as u64;
+        self.stream.write(batch).map_err(Error::arrow(&self.path))
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.stream.get_ref().bytes
+    }
+
+    /// Ends the stream and makes it durable.
+    pub fn finish(self) -> Result<Part> {
+        let Self {
+            stream,
+            path,
+            name,
+            rows,
+        } = self;
+        let mut sink = stream.into_inner().map_err(Error::arrow(&path))?;
+        sink.flush().map_err(Error::io(&path))?;
+        sink.inner.get_ref().sync_all().map_err(Error::io(&path))?;
+        let checksum = format!("{:032x}", sink.hash.digest128());
+        Ok(Part {
+            path: name,
+            rows,
+            bytes: sink.bytes,
+            checksum,
+        })
+    }
+}
+
+/// The batches of a part, with the given columns only (all when empty).
+pub fn read(
+    store: &Path,
+    part: &Part,
+    columns: &[&str],
+) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+    let path = store.join(&part.path);
+    let open = || {
+        let file = File::open(&path).map_err(Error::io(&path))?;
+        Ok::<_, Error>(BufReader::with_capacity(1 << 18, file))
+    };
+    let schema = StreamReader::try_new(open()?, None)
+        .map_err(Error::arrow(&path))?
+        .schema();
+    let mut picked = Vec::new();
+    for column in columns {
+        picked.push(schema.index_of(column).map_err(Error::arrow(&path))?);
+    }
+    let projection = (!columns.is_empty()).then_some(picked);
+    let reader = StreamReader::try_new(open()?, projection).map_err(Error::arrow(&path))?;
+    Ok(reader.map(move |batch| batch.map_err(Error::arrow(&path))))
+}
+
+/// Compares a file with its checksum.
+pub fn verify(store: &Path, name: &str, checksum: &str) -> Result<u64> {
+    let path = store.join(name);
+    let (found, bytes) = hash(&path)?;
+    if found != checksum {
+        return Err(Error::Checksum {
+            path: path.display().to_string(),
+            found: format!("checksum {found}"),
+            expected: checksum.to_owned(),
+        });
+    }
+    Ok(bytes)
+}
+
+/// xxh3-128 and length of a file.
+pub fn hash(path: &Path) -> Result<(String, u64)> {
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let (mut hash, mut bytes, mut buffer) = (Xxh3Default::new(), 0, vec![0; 1 << 18]);
+    loop {
+        let read = file.read(&mut buffer).map_err(Error::io(path))?;
+        if read == 0 {
+            return Ok((format!("{:032x}", hash.digest128()), bytes));
+        }
+        hash.update(buffer.get(..read).unwrap_or_default());
+        bytes += read as u64;
+    }
+}
