@@ -7,13 +7,14 @@
     drawn = simulate.draw(simulate.WORLDS["features"], 16_000, seed=1)   # the same as columns in memory
 
 `text` says what is asked and answered and how good it is, `world` who gives feedback and with what errors,
-`sample` draws, `gold` chooses what to label, `files` writes.
+`sample` draws, `gold` chooses what to label, `files` writes, `truth` keeps the oracle.
 """
 
-from unskew.simulate.files import Simulation, oracle, oracle_world, simulate
+from unskew.simulate.files import Simulation, simulate
 from unskew.simulate.gold import Gold, choose
 from unskew.simulate.sample import Draw, draw
 from unskew.simulate.text import quality
+from unskew.simulate.truth import oracle, oracle_world
 from unskew.simulate.world import KINDS, WORLDS, OneSided, TwoSided, World, named
 
 __all__ = [

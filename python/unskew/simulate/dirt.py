@@ -1,4 +1,4 @@
-"""Broken lines of many sorts, such as logs really hold; a reader must refuse every one and keep its neighbours."""
+"""Broken lines of many sorts; a reader must refuse every one and keep its neighbours."""
 
 from collections.abc import Callable
 

@@ -1,13 +1,13 @@
-"""A draw as files: canonical JSON lines in order of arrival, gold.jsonl, and oracle files that hold the truth."""
+"""A draw as files: canonical JSON lines in order of arrival, gold.jsonl, and the oracle file."""
 
 import gzip
 import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, cast
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,8 @@ from unskew.simulate import words
 from unskew.simulate.dirt import broken
 from unskew.simulate.gold import Gold, choose
 from unskew.simulate.sample import DAY, START, Draw, draw
-from unskew.simulate.world import KINDS, OneSided, TwoSided, World
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from unskew.simulate.truth import write_oracle
+from unskew.simulate.world import KINDS, World
 
 Ints = NDArray[np.int64]
 
@@ -45,7 +43,7 @@ class Simulation:
         gold_random, gold_stratified: gold rows of each part.
         base_rate: share of true r = 1.
         capped: selection weights that passed 1 and were set to 1.
-        spurious_correlation: correlation of the spurious factor with recorded thumbs, None without the factor.
+        spurious_correlation: of the spurious factor with recorded thumbs, None without the factor.
         first, last: first and last time of an event.
     """
 
@@ -84,7 +82,7 @@ def simulate(
     shards: int = 1,
     dirty: int = 0,
 ) -> Simulation:
-    """Write a product log with known truth: DIR/events/*.jsonl, DIR/gold.jsonl and DIR/oracle_responses.arrow.
+    """Write a product log with known truth: events/*.jsonl, gold.jsonl and oracle_responses.arrow.
 
     The same arguments write the same bytes.
 
@@ -124,7 +122,7 @@ def simulate(
         _write(path, log, order, dirt, np.random.default_rng([seed, 11, number]))
         paths.append(str(path))
     _write_gold(root / "gold.jsonl", drawn, chosen)
-    _write_oracle(root / "oracle_responses.arrow", drawn)
+    write_oracle(root / "oracle_responses.arrow", drawn)
     times = log.at[log.order]
     thumbs = drawn.observed[:, 0]
     return Simulation(
@@ -307,68 +305,3 @@ def _write_gold(path: Path, drawn: Draw, chosen: Gold) -> None:
                 "annotator": "expert-1",
             }
             sink.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
-
-
-def _write_oracle(path: Path, drawn: Draw) -> None:
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {
-        "response_id": drawn.response_id,
-        "quality": drawn.quality,
-        "probability": drawn.probability,
-        "label": drawn.label.astype(np.int8),
-        "tone": drawn.tone,
-        "spurious": drawn.spurious,
-    }
-    for column, kind in enumerate(KINDS):
-        columns[f"p_{kind}"] = drawn.propensity[:, column]
-        columns[f"p1_{kind}"] = drawn.p1[:, column]
-        columns[f"p0_{kind}"] = drawn.p0[:, column]
-        if isinstance(getattr(drawn.world, kind), TwoSided):
-            columns[f"fnr_{kind}"] = drawn.fnr[:, column]
-            columns[f"fpr_{kind}"] = drawn.fpr[:, column]
-    world = json.dumps({"seed": drawn.seed, **asdict(drawn.world)}, sort_keys=True)
-    table = pa.table(columns).replace_schema_metadata({"world": world})
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table, max_chunksize=16_384)
-
-
-def oracle(directory: "str | Path") -> "pa.Table":
-    """The truth of a simulated log, one row a response, in the order of the draw.
-
-    Columns: `response_id`, `quality` (z), `probability` (sigmoid z), `label` (r), `tone`, `spurious`; for each
-    kind `p_<kind>` (P(feedback | x, r) at the true r, 0 where not offered), `p1_<kind>` and `p0_<kind>`; for
-    two-sided kinds `fnr_<kind>` and `fpr_<kind>`. This is the only reader of oracle files; what it returns goes
-    to arms named `ideal` or `oracle` and to evaluation, never to an estimate.
-
-    Args:
-        directory: what `simulate` wrote to.
-
-    Raises:
-        FileNotFoundError: `directory` holds no simulated log.
-    """
-    import pyarrow as pa
-
-    path = Path(directory) / "oracle_responses.arrow"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; expected a directory written by simulate")
-    with pa.OSFile(str(path), "rb") as source:
-        return pa.ipc.open_stream(source).read_all()
-
-
-def oracle_world(directory: "str | Path") -> World:
-    """The world that a simulated log was drawn from.
-
-    Args:
-        directory: what `simulate` wrote to.
-
-    Raises:
-        FileNotFoundError: `directory` holds no simulated log.
-    """
-    found = json.loads(oracle(directory).schema.metadata[b"world"])
-    found.pop("seed")
-    for name in ("thumbs", "rating"):
-        found[name] = TwoSided(**found[name])
-    for name in ("copy", "regenerate"):
-        found[name] = OneSided(**found[name])
-    return World(**{**found, "position": tuple(found["position"])})

@@ -1,7 +1,8 @@
 """Which responses are worth a gold label: a random part and a part stratified by kind and recorded label.
 
-The random part (base rate, class propensities, evaluation) is drawn first; the stratified part (error rates)
-comes from the rest, so no response is labelled twice. Weighting by 1 / prob makes either part represent the log.
+The random part (base rate, class propensities, evaluation) is drawn first; the stratified part (error
+rates) comes from the rest, so no response is labelled twice. Weighting by 1 / prob makes either part
+represent the log.
 """
 
 from dataclasses import dataclass

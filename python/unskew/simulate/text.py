@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 CENTRE = -0.23
-GAIN = 0.67
+GAIN = 0.71
 SKILL = 0.55
 """How strongly a skilled answer prefers good advice: P(advice) is proportional to exp(SKILL skill weight)."""
 
@@ -215,8 +215,8 @@ def quality(prompt: str, response: str) -> float:
         response: the answer.
 
     Example:
-        >>> quality("How do I bake?", "First, measure the oven.") > quality("How do I bake?", "First, fake the oven.")
-        True
+        >>> round(quality("How do I bake?", "First, measure the oven."), 2)
+        0.87
     """
     raw, spoken = 0.0, set()
     made = [False] * len(_REMARK)

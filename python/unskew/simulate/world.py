@@ -7,11 +7,12 @@ Feedback kinds are independent given the text x, the slot, the user and the hidd
     one-sided    P(happened | x, r) = shift(rate of r, v)
     record       P(recorded 1 | r = 1) = 1 - fnr,  P(recorded 1 | r = 0) = fpr
 
-where shift multiplies the odds by exp(v), v = log position + nuisance tone + activity, and k is solved so that
-the mean over all responses is the rate that the world asks for. Level 0..3 cuts z + logistic noise at
--LEVEL, 0, LEVEL (about 30, 20, 20, 30 %), so that r = (level >= 2). The exponent e is
+where shift multiplies the odds by exp(v), v = log position + nuisance tone + activity (one-sided kinds: no
+position), and k is solved so that the mean over all responses is the rate that the world asks for. Level 0..3
+cuts z + logistic noise at -LEVEL, 0, LEVEL (about 30, 20, 20, 30 %), so that r = (level >= 2); each kind
+has a level of its own. The exponent e is
 
-    label      4 (3 - level) / 3        the published protocol (CausalRM, arXiv 2603.18736, its simulation code)
+    label      4 (3 - level) / 3        the published protocol (CausalRM, arXiv 2603.18736, its code)
     u          4 (1 - |2 level - 3| / 3)    both extremes speak
     features   4 (1 - rank of z)        depends on the text alone
     random     0
@@ -36,8 +37,8 @@ Spurious = Literal["none", "flattery", "length"]
 KINDS = ("thumbs", "rating", "copy", "regenerate")
 """The kinds of feedback of the simulated product, in bit order."""
 
-LEVEL = 1.35
-SPREAD = 1.85
+LEVEL = 1.4
+SPREAD = 1.95
 """Standard deviation of z over responses, to which `features` selection refers."""
 
 
@@ -76,7 +77,7 @@ class World:
     Args:
         selection: what the two-sided kinds are selected by: `features` (missing at random given the text),
             `label` (the hidden label), `u` (both extremes of satisfaction), `random`.
-        alpha: strength of the selection, in (0, 1]; 1 is none, .5 the published default, .2 hopeless by label.
+        alpha: strength of the selection, in (0, 1]; 1 is none, .5 the published default, .2 hopeless.
         thumbs, rating: two-sided kinds; ratings are asked for on one surface only.
         copy, regenerate: one-sided kinds, positive and negative.
         nuisance: standard deviation of the log-odds by which the tone of a response scales the feedback of
@@ -199,7 +200,7 @@ def chances(world: World, z: Floats, tone: Floats, slot: Ints, habit: Floats, fa
 
 
 def factor(world: World, plan: Plan) -> Floats:
-    """The spurious factor of each response, mean 0 and variance 1; zeros when the world has none. Shape [N]."""
+    """The spurious factor of each response, mean 0 and variance 1; zeros without one. Shape [N]."""
     if world.spurious == "flattery":
         return np.asarray(((plan.flattery >= 0) - 0.3) / np.sqrt(0.3 * 0.7))
     if world.spurious == "length":
