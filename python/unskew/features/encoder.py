@@ -165,6 +165,11 @@ class Encoder:
                 raise FileNotFoundError(
                     f"{self.name} is neither a directory nor a model that can be reached ({error})"
                 ) from error
+        if not (root / "config.json").is_file():
+            raise FileNotFoundError(
+                f"{root} holds no config.json; expected a model directory with safetensors weights, "
+                "or the name of one on the hub"
+            )
         digest = hashlib.sha256()
         for path in sorted(root.iterdir()):
             if path.suffix not in (".json", ".safetensors", ".txt", ".model"):
