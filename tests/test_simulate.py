@@ -391,3 +391,27 @@ def test_unknown_world_names_the_known_ones():
 
 def test_selection_weights_above_one_are_counted():
     assert draw(World(selection="features", alpha=0.1), 2000).capped > 0
+
+
+def test_ingest_reads_back_what_was_drawn(log, tmp_path, monkeypatch):
+    """Late, repeated, revised and disordered events and broken lines change nothing that counts."""
+    from unskew import data, events
+
+    monkeypatch.setenv("UNSKEW_KEY", "0" * 64)
+    home, summary = log
+    report = events.ingest(home / "events", tmp_path / "store")
+    assert report.balance["lines"] == summary.lines
+    assert report.balance["duplicate"] == summary.repeated
+    assert report.balance["quarantined"] == sum(summary.broken.values())
+    store = data.Store.open(tmp_path / "store")
+    gold, rejected = data.read_gold(home / "gold.jsonl", store)
+    assert (gold.num_rows, rejected) == (600, [])
+    read = data.examples(store, gold)
+    drawn = draw(World(late=0.2, disordered=0.2, repeated=0.1, revised=0.2), SMALL, seed=3)
+    row = [int(name[1:]) for name in read.response_id]
+    assert [kind.name for kind in read.kinds] == list(drawn.kinds)
+    for name in ("offered", "observed", "positive"):
+        assert np.array_equal(getattr(read, name), getattr(drawn, name)[row]), name
+    assert read.closed.mean() > 0.95
+    labelled = ~np.isnan(read.gold)
+    assert np.array_equal(read.gold[labelled], drawn.label[row][labelled])
