@@ -6,6 +6,7 @@
 //! assert_eq!(Kind::Copy.side(), Side::Positive);
 //! ```
 
+pub mod hash;
 pub mod row;
 pub mod time;
 pub mod value;

@@ -2,6 +2,7 @@
 
 mod books;
 mod commit;
+mod read;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -10,18 +11,13 @@ use std::time::Instant;
 pub use books::{Budget, FileReport, Report, Sample};
 
 use crate::error::{Error, Result};
-use crate::event::row::Span;
 use crate::event::{Bad, Reason};
 use crate::join::{Fate, State};
 use crate::key::{Secret, Space};
-use crate::reader::chunk::{self, Line, Parsed, What};
-use crate::reader::fan;
-use crate::reader::input::{self, Input, STDIN};
-use crate::reader::line::{Parser, Row};
-use crate::reader::lines::{Piece, Pieces};
+use crate::reader::input::{self, STDIN};
 use crate::store::derived::{Quarantine, Refused};
 use crate::store::facts::{Events, Impressions, Lineage};
-use crate::store::ledger::{Balance, Source, Torn};
+use crate::store::ledger::{Balance, Source};
 use crate::store::writer::Table;
 use crate::store::{Store, load};
 
@@ -54,32 +50,6 @@ pub struct Progress {
     pub lines: u64,
 }
 
-enum Item {
-    Piece {
-        src: usize,
-        compressed: bool,
-        piece: Piece,
-    },
-    End {
-        src: usize,
-        input: Box<Input>,
-    },
-    Fail(Error),
-}
-
-enum Output {
-    Parsed {
-        src: usize,
-        compressed: bool,
-        parsed: Parsed,
-    },
-    End {
-        src: usize,
-        input: Box<Input>,
-    },
-    Fail(Error),
-}
-
 /// Reads `inputs` into the store at `root`, in one commit or not at all.
 ///
 /// `progress` is called often; an error it returns stops the run.
@@ -99,7 +69,7 @@ pub fn ingest(
     } else {
         run.load(&store)
             .and_then(|()| run.read(plan, progress))
-            .and_then(|()| run.commit(&mut store))
+            .and_then(|()| run.commit(&mut store, progress))
     };
     match outcome {
         Ok(committed) => run.report(&store, committed, started.elapsed()),
@@ -227,193 +197,6 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn read(
-        &mut self,
-        plan: Vec<(PathBuf, usize)>,
-        progress: &mut dyn FnMut(Progress) -> Result<()>,
-    ) -> Result<()> {
-        let options = self.options;
-        let opened: Vec<_> = plan
-            .into_iter()
-            .map(|(path, src)| {
-                (
-                    path,
-                    src,
-                    self.before.get(src).map(|source| source.mark.clone()),
-                )
-            })
-            .collect();
-        let worker = |_| {
-            let mut parser = Parser::new(options.secret.clone(), &options.source);
-            move |item| match item {
-                Item::Piece {
-                    src,
-                    compressed,
-                    piece,
-                } => Output::Parsed {
-                    src,
-                    compressed,
-                    parsed: chunk::parse(&mut parser, &options.source, piece),
-                },
-                Item::End { src, input } => Output::End { src, input },
-                Item::Fail(error) => Output::Fail(error),
-            }
-        };
-        let produce = move |give: &mut dyn FnMut(Item) -> bool| {
-            for (path, src, mark) in opened {
-                match deliver(&path, src, mark.as_ref(), give) {
-                    Ok(true) => {}
-                    Ok(false) => return,
-                    Err(error) => {
-                        give(Item::Fail(error));
-                        return;
-                    }
-                }
-            }
-        };
-        let progress = std::cell::RefCell::new(progress);
-        let mut last = Instant::now();
-        fan::ordered(
-            (0..options.threads.max(1)).map(worker).collect(),
-            produce,
-            |output| {
-                self.take(output)?;
-                if last.elapsed().as_millis() >= 50 {
-                    last = Instant::now();
-                    (progress.borrow_mut())(self.done)?;
-                }
-                Ok(())
-            },
-            || (progress.borrow_mut())(Progress::default()),
-        )
-    }
-
-    fn take(&mut self, output: Output) -> Result<()> {
-        match output {
-            Output::Fail(error) => Err(error),
-            Output::End { src, input } => {
-                if let Some(source) = self.sources.get_mut(src) {
-                    let text = source.mark.text;
-                    source.mark = input.done(text);
-                }
-                Ok(())
-            }
-            Output::Parsed {
-                src,
-                compressed,
-                parsed,
-            } => {
-                if self.read.insert(src) {
-                    self.resume(src);
-                }
-                let count = parsed.lines.len();
-                let begin = parsed.lines.first().map_or(0, |line| line.offset);
-                for (at, line) in parsed.lines.iter().enumerate() {
-                    let whole = parsed.terminated || at + 1 < count;
-                    self.line(src, line, &parsed, begin, (whole, compressed))?;
-                    self.done.bytes += line.length + 1;
-                }
-                self.done.lines += count as u64;
-                Ok(())
-            }
-        }
-    }
-
-    /// Takes back what was said about the incomplete last line of the run before.
-    fn resume(&mut self, src: usize) {
-        let Some(source) = self.sources.get_mut(src) else {
-            return;
-        };
-        self.continued = std::mem::take(&mut source.open);
-        if source.torn.take().is_some() {
-            source.balance.lines -= 1;
-            source.balance.quarantined -= 1;
-            books::count(&mut source.reasons, Reason::Torn, -1);
-        }
-    }
-
-    fn line(
-        &mut self,
-        src: usize,
-        line: &Line,
-        parsed: &Parsed,
-        begin: u64,
-        (whole, compressed): (bool, bool),
-    ) -> Result<()> {
-        let continued = std::mem::take(&mut self.continued) && matches!(line.what, What::Blank);
-        let Some(source) = self.sources.get_mut(src) else {
-            return Ok(());
-        };
-        let from = Lineage {
-            src: src as u32,
-            line: source.lines + 1,
-            off: line.offset,
-            len: line.length,
-        };
-        let torn = matches!(&line.what, What::Bad(bad) if bad.reason == Reason::Torn);
-        let kept_open = torn && !compressed && source.path != STDIN;
-        if !kept_open {
-            source.mark.text = line.offset + line.length + u64::from(whole);
-            source.open = !whole;
-            source.lines += u64::from(!continued);
-        }
-        if continued {
-            return Ok(());
-        }
-        source.balance.lines += 1;
-        match &line.what {
-            What::Blank => source.balance.blank += 1,
-            What::Row(Row::Impression(row)) => {
-                let row = row.text(&parsed.arena);
-                let fate = self.state.impression(&row, from.src);
-                if matches!(fate, Fate::Lost { conflict: true }) {
-                    return self.refuse(from, &conflict(), None);
-                }
-                self.settle(src, fate);
-                if !matches!(fate, Fate::Lost { .. }) {
-                    let bytes = self
-                        .impressions
-                        .rows
-                        .push(&row, from)
-                        .map_err(Error::arrow(&self.root))?;
-                    self.impressions.pushed(bytes)?;
-                }
-            }
-            What::Row(Row::Feedback(row)) => {
-                let row = row.text(&parsed.arena);
-                let fate = self.state.feedback(&row, from.src);
-                self.settle(src, fate);
-                if !matches!(fate, Fate::Lost { .. }) {
-                    let bytes = self
-                        .feedback
-                        .rows
-                        .push(&row, from)
-                        .map_err(Error::arrow(&self.root))?;
-                    self.feedback.pushed(bytes)?;
-                }
-            }
-            What::Bad(bad) if kept_open => {
-                source.torn = Some(Torn {
-                    line: from.line,
-                    off: from.off,
-                    len: from.len,
-                });
-                source.balance.quarantined += 1;
-                books::count(&mut source.reasons, bad.reason, 1);
-                self.sample(from, bad);
-            }
-            What::Bad(bad) => {
-                let at = Span {
-                    from: (line.offset - begin) as usize,
-                    to: (line.offset - begin + line.length) as usize,
-                };
-                let bytes = parsed.bytes.get(at.from..at.to);
-                return self.refuse(from, bad, bytes);
-            }
-        }
-        Ok(())
-    }
-
     /// Books an accepted or superseded row.
     fn settle(&mut self, src: usize, fate: Fate) {
         let mut book = |src: usize, change: fn(&mut Balance)| {
@@ -474,39 +257,4 @@ fn conflict() -> Bad {
         "id",
         "another row with this id and other content stands",
     )
-}
-
-/// Reads one input to its end; false when nobody listens any more.
-fn deliver(
-    path: &Path,
-    src: usize,
-    mark: Option<&input::Mark>,
-    give: &mut dyn FnMut(Item) -> bool,
-) -> Result<bool> {
-    let Some(input) = input::open(path, mark)? else {
-        return Ok(true);
-    };
-    let (compressed, mut offset) = (input.compressed, input.text);
-    let mut pieces = Pieces::new(input, offset);
-    loop {
-        match pieces.next_piece() {
-            Ok(Some(piece)) => {
-                offset = piece.end();
-                if !give(Item::Piece {
-                    src,
-                    compressed,
-                    piece,
-                }) {
-                    return Ok(false);
-                }
-            }
-            Ok(None) => {
-                return Ok(give(Item::End {
-                    src,
-                    input: Box::new(pieces.into_inner()),
-                }));
-            }
-            Err(error) => return Err(pieces.into_inner().fault(error, offset)),
-        }
-    }
 }

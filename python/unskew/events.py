@@ -1,8 +1,8 @@
 """Feedback logs in: the kinds of feedback, and the way from canonical JSON lines to a store.
 
-One object a line; `type` is `impression`, `feedback` or `choice`. The work is done in Rust: strict JSON, repeats by
-id, feedback joined to responses in any order, silent responses kept, people only as keyed hashes, and books that
-balance: lines = committed + duplicate + quarantined + blank.
+One object a line; `type` is `impression`, `feedback` or `choice`. The work is done in Rust: strict JSON,
+repeats by id, feedback joined to responses in any order, silent responses kept, people only as keyed hashes,
+and books that balance: lines = committed + duplicate + quarantined + blank.
 """
 
 import glob
@@ -32,8 +32,8 @@ class Kind:
     Args:
         name: the word in logs and reports.
         bit: its place in every mask of the store.
-        side: `two` (observed flag and a label of either sign), `positive` or `negative` (happened or not; happening
-            speaks for or against the response), `none` (recorded, but no evidence).
+        side: `two` (observed flag and a label of either sign), `positive` or `negative` (happened or not;
+            happening speaks for or against the response), `none` (recorded, but no evidence).
     """
 
     name: str
@@ -89,13 +89,16 @@ class Report:
         generation: number of data commits of the store.
         digest: store digest, equal for equal logs however they were split, ordered or interrupted.
         committed: whether this run changed the store; false when every input had been read before.
-        balance: lines, committed, duplicate, quarantined, blank of this run; `total` of the store.
+        balance: lines, committed, duplicate (repeats and older versions), quarantined, blank of this run.
+        total: the same of the store.
         quarantine: refused lines of this run by reason.
         samples: up to five refused lines of each reason: file, line, offset, length, reason, field, message.
         files: one entry an input: path, status (`read`, `resumed`, `unchanged`), its books, reasons, bytes.
         live: impressions, silent impressions and feedback events that stand.
         kinds: standing events by kind.
-        states: standing events by state of the join (`attributed`, `pending`, `orphan`, `out_of_window`, ...).
+        states: standing events by state of the join: `attributed`, `attributed_early` (before the response,
+            within an hour), `attributed_other_actor` (not by a user; kept, not counted), `pending`, `orphan`,
+            `out_of_window`, `skew`, `ambiguous` (several responses at once), `retracted`.
         silent_share: share of the impressions about which nothing was recorded, None without impressions.
         raw: the whole report of the core.
     """
@@ -213,21 +216,24 @@ def ingest(
 ) -> Report:
     """Read feedback logs into a store, in one commit or not at all.
 
-    Running the same command again changes nothing; a file that grew is read from where it ended; a file that was
-    truncated or rewritten is refused. Memory grows with the number of events (about 100 bytes each), not with text.
+    Running the same command again changes nothing; a file that grew is read from where it ended; a file that
+    was truncated or rewritten is refused. Memory grows with the number of events, about 100 bytes each, not
+    with text.
 
     Args:
         inputs: paths, globs, directories, or `-` for standard input; plain, gzip or zstd.
         store: directory of the store, made when absent.
         source: namespace of the ids.
-        key_file: file with the key of the pseudonyms; else the variable UNSKEW_KEY, else the user's own key file.
-        max_bad: bad lines tolerated, a number or `"P%"` of the run's lines; 1000 or 1 %, whichever is more, when absent.
+        key_file: file with the key of the pseudonyms; else the variable UNSKEW_KEY, else the user's own key
+            file, made once.
+        max_bad: bad lines tolerated, a number or `"P%"` of the run's lines; when absent the larger of 1000
+            and 1 %.
         until: RFC 3339; everything before it has arrived. The largest time in the store when absent.
         window_days: feedback counts this long after its response was shown.
         lateness_days: feedback may arrive this much later.
         keep_raw: keep the bytes of refused lines in the quarantine.
         threads: parsing threads, 0 = two.
-        progress: called with (bytes, lines) done; an exception it raises stops the run, with nothing committed.
+        progress: called with (bytes, lines) done; an exception it raises stops the run, nothing committed.
 
     Raises:
         unskew._rust.BudgetExceeded: too many bad lines.

@@ -1,6 +1,6 @@
 //! The end of a run: the derived tables, the books, the commit.
 
-use super::{Run, books, conflict};
+use super::{Progress, Run, books, conflict};
 use crate::error::{Error, Result};
 use crate::event::{Bad, Reason, time};
 use crate::join::attribute::Windows;
@@ -26,7 +26,11 @@ impl Run<'_> {
     }
 
     /// Writes what is derived and commits; false when there was nothing to commit.
-    pub(super) fn commit(&mut self, store: &mut Store) -> Result<bool> {
+    pub(super) fn commit(
+        &mut self,
+        store: &mut Store,
+        progress: &mut dyn FnMut(Progress) -> Result<()>,
+    ) -> Result<bool> {
         if self.read.is_empty() && self.sources == self.before && self.settings_stand(store) {
             return Ok(false);
         }
@@ -74,6 +78,8 @@ impl Run<'_> {
         parts.quarantine.retain(|part| !part.path.ends_with(OPEN));
         parts.quarantine.extend(quarantine.finish(false)?);
         parts.quarantine.extend(open);
+
+        progress(self.done)?; // the last moment to stop
 
         let named = |counts: &std::collections::BTreeMap<&str, u64>| {
             counts

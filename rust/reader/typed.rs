@@ -1,0 +1,220 @@
+//! Fields of a line as the types the rows want.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+
+use super::json::{Field, Value};
+use super::line::Line;
+use crate::event::row::{Actor, Key, Span};
+use crate::event::{Bad, Kind, Reason, time};
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    role: Cow<'a, str>,
+    #[serde(borrow, default)]
+    content: Option<Cow<'a, str>>,
+}
+
+pub(super) fn missing(field: Field) -> Bad {
+    Bad::new(
+        Reason::Missing,
+        field.name(),
+        format!("{} is required", field.name()),
+    )
+}
+
+pub(super) fn wrong(field: Field, expected: &str) -> Bad {
+    Bad::new(Reason::Type, field.name(), format!("expected {expected}"))
+}
+
+pub(super) fn no_id(field: Field, message: &str) -> Bad {
+    Bad::new(Reason::NoId, field.name(), message)
+}
+
+impl Line<'_, '_> {
+    pub(super) fn text(&self, field: Field) -> Result<Option<Span>, Bad> {
+        match self.fields.get(field) {
+            Value::Absent | Value::Null => Ok(None),
+            Value::Text(span) => Ok(Some(span)),
+            _ => Err(wrong(field, "a string")),
+        }
+    }
+
+    pub(super) fn own_id(&mut self) -> Result<Span, Bad> {
+        self.id(Field::Id)?
+            .ok_or_else(|| no_id(Field::Id, "id is required"))
+    }
+
+    /// A string, or an exact integer as its digits.
+    pub(super) fn id(&mut self, field: Field) -> Result<Option<Span>, Bad> {
+        let from = self.arena.len();
+        let written = match self.fields.get(field) {
+            Value::Absent | Value::Null => return Ok(None),
+            Value::Text(span) if span.from == span.to => {
+                return Err(no_id(field, "an id cannot be empty"));
+            }
+            Value::Text(span) => return Ok(Some(span)),
+            Value::Int(id) => write!(self.arena, "{id}"),
+            Value::Big(id) => write!(self.arena, "{id}"),
+            Value::Float(_) => {
+                return Err(Bad::new(
+                    Reason::IdRange,
+                    field.name(),
+                    "expected a string or an exact 64-bit integer",
+                ));
+            }
+            _ => return Err(wrong(field, "a string or an exact integer")),
+        };
+        written.map_err(|_| wrong(field, "an id"))?;
+        Ok(Some(Span {
+            from,
+            to: self.arena.len(),
+        }))
+    }
+
+    pub(super) fn person(&mut self, field: Field) -> Result<Option<Key>, Bad> {
+        let id = self.id(field)?;
+        Ok(id.map(|id| self.parser.person(field.name(), id.of(self.arena))))
+    }
+
+    pub(super) fn time(&self, field: Field) -> Result<Option<i64>, Bad> {
+        self.text(field)?
+            .map(|text| time::parse(field.name(), text.of(self.arena)))
+            .transpose()
+    }
+
+    pub(super) fn whole(&self, field: Field, least: i64, most: i64) -> Result<Option<i64>, Bad> {
+        let out = || {
+            Bad::new(
+                Reason::Number,
+                field.name(),
+                format!("expected an integer from {least} to {most}"),
+            )
+        };
+        match self.fields.get(field) {
+            Value::Absent | Value::Null => Ok(None),
+            Value::Int(value) if (least..=most).contains(&value) => Ok(Some(value)),
+            Value::Int(_) | Value::Big(_) => Err(out()),
+            _ => Err(wrong(field, "an integer")),
+        }
+    }
+
+    pub(super) fn probability(&self) -> Result<Option<f32>, Bad> {
+        let value = match self.fields.get(Field::PolicyProb) {
+            Value::Absent | Value::Null => return Ok(None),
+            Value::Int(value) => value as f64,
+            Value::Float(value) => value,
+            _ => return Err(wrong(Field::PolicyProb, "a number")),
+        };
+        let stored = value as f32;
+        if value > 0.0 && value <= 1.0 && stored > 0.0 {
+            return Ok(Some(stored));
+        }
+        Err(Bad::new(
+            Reason::Number,
+            "policy_prob",
+            "a propensity must be in (0, 1]",
+        ))
+    }
+
+    pub(super) fn offered(&self) -> Result<Option<u32>, Bad> {
+        let Value::Raw(raw) = self.fields.get(Field::Offered) else {
+            return Ok(None);
+        };
+        let kinds: Vec<Cow<'_, str>> =
+            serde_json::from_str(raw).map_err(|_| wrong(Field::Offered, "a list of kinds"))?;
+        kinds
+            .iter()
+            .try_fold(0, |mask, name| {
+                let unknown = || {
+                    Bad::new(
+                        Reason::UnknownKind,
+                        "offered",
+                        "a kind of feedback that does not exist",
+                    )
+                };
+                Ok(mask | Kind::named(name).ok_or_else(unknown)?.mask())
+            })
+            .map(Some)
+    }
+
+    /// `messages` as written, and as text: one `role: content` a message.
+    pub(super) fn messages(&mut self) -> Result<(Option<Span>, Option<Span>), Bad> {
+        let Value::Raw(raw) = self.fields.get(Field::Messages) else {
+            return Ok((None, None));
+        };
+        let messages: Vec<Message<'_>> = serde_json::from_str(raw).map_err(|_| {
+            wrong(
+                Field::Messages,
+                "a list of {role, content} with text content",
+            )
+        })?;
+        let start = self.arena.len();
+        self.arena.push_str(raw);
+        let from = self.arena.len();
+        for (place, message) in messages.iter().enumerate() {
+            let content = message.content.as_deref().unwrap_or_default();
+            for piece in [
+                if place > 0 { "\n" } else { "" },
+                message.role.as_ref(),
+                ": ",
+                content,
+            ] {
+                self.arena.push_str(piece);
+            }
+        }
+        Ok((
+            Some(Span {
+                from: start,
+                to: from,
+            }),
+            Some(Span {
+                from,
+                to: self.arena.len(),
+            }),
+        ))
+    }
+
+    pub(super) fn actor(&self) -> Result<Actor, Bad> {
+        let Some(name) = self.text(Field::Actor)? else {
+            return Ok(Actor::User);
+        };
+        Actor::named(name.of(self.arena))
+            .ok_or_else(|| wrong(Field::Actor, "one of user, annotator, judge, system"))
+    }
+
+    pub(super) fn retract(&self) -> Result<bool, Bad> {
+        match self.text(Field::Op)?.map(|op| op.of(self.arena)) {
+            None | Some("upsert") => Ok(false),
+            Some("retract") => Ok(true),
+            Some(_) => Err(wrong(Field::Op, "upsert or retract")),
+        }
+    }
+
+    /// Unknown fields as one JSON object, in the order of their names.
+    pub(super) fn extra(&mut self) -> Option<Span> {
+        if self.fields.unknown.is_empty() {
+            return None;
+        }
+        self.fields.unknown.sort_unstable();
+        let from = self.arena.len();
+        self.arena.push('{');
+        for (place, (name, raw)) in self.fields.unknown.iter().enumerate() {
+            if place > 0 {
+                self.arena.push(',');
+            }
+            self.arena
+                .push_str(&serde_json::Value::from(name.as_ref()).to_string());
+            self.arena.push(':');
+            self.arena.push_str(raw);
+        }
+        self.arena.push('}');
+        Some(Span {
+            from,
+            to: self.arena.len(),
+        })
+    }
+}
