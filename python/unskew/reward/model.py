@@ -1,0 +1,182 @@
+"""A reward model on disk: parameters in `model.safetensors`, everything else in `reward.json`; no pickle."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unskew import features
+from unskew.features import Featurizer
+from unskew.reward.heads import Floats, Head, NumericError
+
+FORMAT, VERSION = "unskew-reward", 1
+PARAMETERS, CARD = "model.safetensors", "reward.json"
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """P(a user likes the response) = sigmoid(scale r(features) + shift).
+
+    Args:
+        featurizer: texts to features.
+        head: features to a logit.
+        scale, shift: final calibration of the logit; 1 and 0 when there is none.
+        card: provenance as JSON: estimator, nuisances, audit verdict, limits.
+    """
+
+    featurizer: Featurizer
+    head: Head
+    scale: float = 1.0
+    shift: float = 0.0
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
+        """Reward (log-odds of being liked) of each response. Shape [N].
+
+        Args:
+            prompts: what was asked. Length N.
+            responses: what was answered. Length N.
+
+        Raises:
+            ValueError: the lengths differ.
+        """
+        return self.scale * self.head(self.featurizer(prompts, responses)) + self.shift
+
+    def probability(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
+        """P(liked) of each response. Shape [N], in (0, 1)."""
+        return np.asarray(0.5 * (1 + np.tanh(0.5 * self.score(prompts, responses))))
+
+    def save(self, directory: "str | os.PathLike[str]") -> None:
+        """Write the model to a directory, made when absent; each file appears whole or not at all.
+
+        Raises:
+            NumericError: scale or shift is not finite (a `Head` never holds such a number).
+        """
+        from safetensors.numpy import save
+
+        if not (np.isfinite(self.scale) and np.isfinite(self.shift)):
+            raise NumericError(
+                f"scale is {self.scale} and shift {self.shift}; both must be finite to be saved"
+            )
+        home = Path(directory)
+        home.mkdir(parents=True, exist_ok=True)
+        document = {
+            "format": FORMAT,
+            "version": VERSION,
+            "featurizer": self.featurizer.to_dict(),
+            "head": {"kind": self.head.kind, "sizes": self.head.sizes},
+            "scale": float(self.scale),
+            "shift": float(self.shift),
+            "card": self.card,
+        }
+        arrays = {}
+        for number, (weight, bias) in enumerate(self.head.layers):
+            arrays[f"layers.{number}.weight"] = np.ascontiguousarray(weight)
+            arrays[f"layers.{number}.bias"] = np.ascontiguousarray(bias)
+        _replace(home / PARAMETERS, save(arrays, metadata={"format": FORMAT}))
+        _replace(home / CARD, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+
+    @classmethod
+    def load(cls, directory: "str | os.PathLike[str]") -> "RewardModel":
+        """The model that `save` wrote.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            ValueError: the files are damaged, of another format or version, or do not fit each other.
+            NumericError: a parameter is not finite.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        home = Path(directory)
+        for name in (CARD, PARAMETERS):
+            if not (home / name).is_file():
+                raise FileNotFoundError(
+                    f"{home / name} does not exist; a directory written by `unskew train` is needed"
+                )
+        document = _document(home / CARD)
+        try:
+            arrays = load((home / PARAMETERS).read_bytes())
+        except SafetensorError as error:
+            raise ValueError(
+                f"{home / PARAMETERS}: not a safetensors file ({error}); copy the model again"
+            ) from None
+        sizes = document["head"]["sizes"]
+        expected: dict[str, tuple[int, ...]] = {}
+        for number, (inputs, outputs) in enumerate(pairwise(sizes)):
+            expected[f"layers.{number}.weight"] = (inputs, outputs)
+            expected[f"layers.{number}.bias"] = (outputs,)
+        found = {name: array.shape for name, array in arrays.items()}
+        if found != expected or any(array.dtype != np.float32 for array in arrays.values()):
+            raise ValueError(
+                f"{home / PARAMETERS}: found {_shapes(found)}, but {CARD} says float32 {_shapes(expected)}; "
+                "copy the model again"
+            )
+        layers = [
+            (arrays[f"layers.{number}.weight"], arrays[f"layers.{number}.bias"])
+            for number in range(len(sizes) - 1)
+        ]
+        try:
+            head = Head(tuple(layers))
+            featurizer = features.from_dict(document["featurizer"])
+        except NumericError as error:
+            raise NumericError(f"{home / PARAMETERS}: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{home}: {error}") from None
+        return cls(featurizer, head, document["scale"], document["shift"], document["card"])
+
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "featurizer": dict,
+    "head": dict,
+    "scale": (int, float),
+    "shift": (int, float),
+    "card": dict,
+}
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """The card, checked."""
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); copy the model again") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ValueError(f'{path}: no `"format": "{FORMAT}"`; expected a model written by `unskew train`')
+    if document.get("version") != VERSION:
+        raise ValueError(
+            f"{path}: version is {document.get('version')!r}; expected {VERSION}; install a newer release"
+        )
+    for name, kind in _FIELDS.items():
+        if not isinstance(document.get(name), kind) or isinstance(document[name], bool):
+            raise ValueError(f"{path}: {name} is {document.get(name)!r}; copy the model again")
+    sizes = document["head"].get("sizes")
+    if (
+        not isinstance(sizes, list)
+        or len(sizes) < 2
+        or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in sizes)
+    ):
+        raise ValueError(f"{path}: head sizes are {sizes!r}; expected at least two positive whole numbers")
+    for name in ("scale", "shift"):
+        if not np.isfinite(document[name]):
+            raise NumericError(f"{path}: {name} is {document[name]}; it must be finite")
+    return document
+
+
+def _shapes(shapes: dict[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items())) or "nothing"
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside, flush, then take the place of `path`."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
