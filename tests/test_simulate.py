@@ -371,7 +371,7 @@ def test_oracle_of_a_directory_without_a_log_says_what_it_expected(tmp_path):
             {"selection": "luck"},
             "selection is 'luck'; it must be one of features, label, u, random",
         ),
-        ({"alpha": 0.0}, "alpha is 0.0; it must be in (0, 1]"),
+        ({"alpha": 0.0}, "alpha is 0.0; it must be in [0.001, 1]"),
         ({"late": 1.5}, "late is 1.5; it is a share and must be in [0, 1]"),
         ({"days": 5}, "days is 5; at least 20 are needed for attribution windows to close"),
         ({"spurious": "emoji"}, "spurious is 'emoji'; it must be one of none, flattery, length"),
@@ -381,6 +381,48 @@ def test_impossible_worlds_are_refused(change, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
         replace(World(), **change)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_responses": 0}, "n is 0; at least one response is needed"),
+        ({"n_responses": 100}, "gold is (400, 200); two counts that sum to at most 100 are needed"),
+        ({"shards": 0}, "shards is 0 and dirty is 0; expected shards >= 1 and dirty >= 0"),
+        ({"compress": "7z"}, "compress is '7z'; it must be 'gz', 'zst' or None"),
+    ],
+)
+def test_impossible_logs_are_refused_and_nothing_is_written(arguments, message, tmp_path):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
+        simulate.simulate(tmp_path / "log", **arguments)
+    assert str(error.value) == message
+    assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize("selection", ["label", "features", "u"])
+def test_any_rate_is_reached_by_any_strength(selection):
+    thumbs = simulate.TwoSided(rate=0.9, fnr=0.1, fpr=0.2)
+    drawn = draw(World(selection=selection, alpha=0.001, thumbs=thumbs), 16_000)
+    assert drawn.observed[:, 0].mean() == pytest.approx(0.9, abs=0.02)
+    assert drawn.p1.max() <= 1
+    assert drawn.capped > 0
+
+
+def test_tiny_logs_are_logs(tmp_path):
+    for n in (1, 2, 7):
+        summary = simulate.simulate(tmp_path / str(n), n, gold=(0, 1), shards=3)
+        assert summary.responses == n
+        assert simulate.oracle(tmp_path / str(n)).num_rows == n
+
+
+def test_hidden_habits_of_users_make_kinds_dependent():
+    drawn = draw(World(selection="random", activity=1.0), 64_000, seed=12)
+    quiet = draw(World(selection="random"), 64_000, seed=12)
+    rows = drawn.offered[:, 2] & drawn.offered[:, 3] & (drawn.label == 1)
+    both = [(d.observed[rows, 0] & d.observed[rows, 2]).mean() for d in (drawn, quiet)]
+    apart = [d.observed[rows, 0].mean() * d.observed[rows, 2].mean() for d in (drawn, quiet)]
+    assert both[0] > 1.3 * apart[0]
+    assert both[1] == pytest.approx(apart[1], rel=0.15)
 
 
 def test_unknown_world_names_the_known_ones():

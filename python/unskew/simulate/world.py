@@ -77,7 +77,7 @@ class World:
     Args:
         selection: what the two-sided kinds are selected by: `features` (missing at random given the text),
             `label` (the hidden label), `u` (both extremes of satisfaction), `random`.
-        alpha: strength of the selection, in (0, 1]; 1 is none, .5 the published default, .2 hopeless.
+        alpha: strength of the selection, in [.001, 1]; 1 is none, .5 the published default, .2 hopeless.
         thumbs, rating: two-sided kinds; ratings are asked for on one surface only.
         copy, regenerate: one-sided kinds, positive and negative.
         nuisance: standard deviation of the log-odds by which the tone of a response scales the feedback of
@@ -118,8 +118,8 @@ class World:
         ):
             if value not in allowed:
                 raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}")
-        if not 0 < self.alpha <= 1:
-            raise ValueError(f"alpha is {self.alpha}; it must be in (0, 1]")
+        if not 0.001 <= self.alpha <= 1:
+            raise ValueError(f"alpha is {self.alpha}; it must be in [0.001, 1]")
         for name in ("late", "disordered", "repeated", "revised"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it is a share and must be in [0, 1]")
@@ -144,6 +144,7 @@ WORLDS: dict[str, World] = {
     "random": World(selection="random"),
     "nuisance": World(selection="random", nuisance=0.8),
     "label-nuisance": World(nuisance=0.8),
+    "u-nuisance-activity": World(selection="u", nuisance=0.8, activity=0.5),
     "hopeless": World(alpha=0.2),
     "flattery": World(selection="features", spurious="flattery", spurious_strength=0.8),
     "length": World(selection="features", spurious="length", spurious_strength=0.8),
@@ -227,7 +228,7 @@ def _sigmoid(z: Floats) -> Floats:
 def _shift(probability: Floats, log_odds: Floats) -> Floats:
     """Probability after its odds are multiplied by exp(log_odds); 0 and 1 stay."""
     up = probability * np.exp(log_odds)
-    return np.asarray(up / (up + 1 - probability))
+    return np.asarray(up / (up + (1 - probability)))
 
 
 def _observed(world: World, k: float, z: Floats, log_odds: Floats) -> tuple[Floats, Floats, int]:
@@ -243,8 +244,8 @@ def _observed(world: World, k: float, z: Floats, log_odds: Floats) -> tuple[Floa
     given = [_shift(np.minimum(1.0, p), log_odds) for p in base]
     top = _sigmoid(z - LEVEL) / _sigmoid(z)  # P(level 3 | r = 1)
     bottom = _sigmoid(-z - LEVEL) / _sigmoid(-z)  # P(level 0 | r = 0)
-    p1 = top * given[3] + (1 - top) * given[2]
-    p0 = bottom * given[0] + (1 - bottom) * given[1]
+    p1 = given[2] + top * (given[3] - given[2])
+    p0 = given[1] + bottom * (given[0] - given[1])
     return p1, p0, int((np.max(base, axis=0) > 1).sum())
 
 
@@ -256,29 +257,18 @@ def _rank(z: Floats) -> Floats:
 
 @lru_cache(maxsize=64)
 def _scale(world: World, rate: float) -> float:
-    """k such that the mean P(observed) over all responses is `rate`, by bisection on reference responses.
-
-    Raises:
-        ValueError: the selection is so strong that no k reaches the rate.
-    """
+    """k such that the mean P(observed) over all responses is `rate`, by bisection on reference responses."""
     z, tone, slot, _ = _reference()
     habit = np.random.default_rng(1).standard_normal(len(z))
     log_odds = world.nuisance * tone + world.activity * habit + np.log(np.asarray(world.position))[slot - 1]
     probability = _sigmoid(z)
-
-    def mean(k: float) -> float:
-        p1, p0, _ = _observed(world, k, z, log_odds)
-        return float(np.mean(probability * p1 + (1 - probability) * p0))
-
-    low, high = 0.0, 1e4
-    if mean(high) < rate:
-        raise ValueError(
-            f"rate {rate} cannot be reached with alpha {world.alpha}; at most {mean(high):.3f} can"
-        )
+    low, high = -30.0, 30.0  # of log k; at alpha .001 the smallest k alpha^e is 1 before k is exp(28)
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if mean(middle) < rate else (low, middle)
-    return high
+        p1, p0, _ = _observed(world, float(np.exp(middle)), z, log_odds)
+        seen = float(np.mean(probability * p1 + (1 - probability) * p0))
+        low, high = (middle, high) if seen < rate else (low, middle)
+    return float(np.exp(high))
 
 
 @lru_cache(maxsize=1)
