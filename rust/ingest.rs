@@ -4,7 +4,7 @@ mod books;
 mod commit;
 mod read;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -163,13 +163,12 @@ impl<'a> Run<'a> {
 
     /// The inputs worth opening, with their sources.
     fn plan(&mut self, inputs: &[PathBuf]) -> Vec<(PathBuf, usize)> {
+        let named = |(src, source): (usize, &Source)| (source.path.clone(), src);
+        let known: HashMap<String, usize> = self.sources.iter().enumerate().map(named).collect();
         let mut plan = Vec::new();
         for path in inputs {
             let name = path.display().to_string();
-            let known = self
-                .sources
-                .iter()
-                .position(|source| source.path == name && name != STDIN);
+            let known = known.get(&name).copied().filter(|_| name != STDIN);
             let src = known.unwrap_or_else(|| {
                 self.sources.push(Source {
                     path: name,

@@ -98,10 +98,8 @@ fn ingest(
     let mut tell = |done: Progress| {
         Python::attach(|py| {
             let told = py.check_signals().and_then(|()| match &progress {
-                Some(progress) if done.bytes > 0 => {
-                    progress.call1(py, (done.bytes, done.lines)).map(drop)
-                }
-                _ => Ok(()),
+                Some(progress) => progress.call1(py, (done.bytes, done.lines)).map(drop),
+                None => Ok(()),
             });
             told.map_err(|error| {
                 raised = Some(error);

@@ -3,10 +3,16 @@
 import gzip
 import json
 import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from logs import books, good, table, write
+from logs import THUMB, books, good, table, write
 from unskew import _rust, events
 
 
@@ -197,7 +203,7 @@ def test_a_file_cut_anywhere_and_completed_later_ends_like_an_uncut_one(tmp_path
     clean.write_bytes(text)
     whole = events.ingest(clean, tmp_path / "whole")
     start = text.index(b'{"type":"feedback"')
-    for number, cut in enumerate(range(start, len(text) + 1, 3)):
+    for number, cut in enumerate(range(start, len(text) + 1, 5)):
         path = tmp_path / "log.jsonl"
         path.write_bytes(text[:cut])
         store = tmp_path / f"store{number}"
@@ -287,3 +293,56 @@ def test_an_empty_log_is_a_store_without_rows(tmp_path):
     assert report.silent_share is None
     for name in ("impressions", "feedback", "observations", "pairs", "cells", "quarantine"):
         assert table(tmp_path / "store", name).num_rows == 0
+
+
+finite = {"allow_nan": False, "allow_infinity": False}
+
+
+@given(st.lists(st.floats(**finite) | st.decimals(**finite), min_size=1, max_size=40))
+@settings(max_examples=60)
+def test_numbers_are_read_exactly_as_python_reads_them(numbers):
+    written = [text for text in map(str, numbers) if abs(float(text)) < float("inf")]
+    line = THUMB.replace('"thumbs"', '"custom"').replace('"up"', "%s") + "\n"
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(
+            Path(folder) / "log.jsonl", "".join(line % (f"f{i}", "r", text) for i, text in enumerate(written))
+        )
+        report = events.ingest(path, Path(folder) / "store")
+        read = table(Path(folder) / "store", "feedback")["value"].to_pylist()
+    assert report.quarantine == {}
+    assert [value.hex() for value in read] == [float(text).hex() for text in written]
+
+
+def test_many_small_files_need_few_descriptors(tmp_path):
+    for number in range(1500):
+        write(tmp_path / f"{number:04}.jsonl", good(1, number))
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64));"
+        "from unskew import events; events.ingest(sys.argv[1], sys.argv[1] + '/../store')"
+    )
+    (tmp_path / "logs").mkdir()
+    for path in tmp_path.glob("*.jsonl"):
+        path.rename(tmp_path / "logs" / path.name)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "logs")], check=True)
+    assert table(tmp_path / "store", "impressions").num_rows == 1500
+
+
+def test_hostile_names_stay_data(tmp_path):
+    names = [
+        "../../x",
+        "/etc/passwd",
+        "a\0b",
+        "$(touch x)",
+        "'; drop table",
+        "<script>",
+        "CON",
+        "\u202e",
+        "\ufeff",
+    ]
+    fields = ("id", "prompt", "response", "model", "surface", "request", "user")
+    common = {"type": "impression", "shown_at": "2026-03-02T00:00:00Z"}
+    rows = [common | dict.fromkeys(fields, name) for name in names]
+    path = write(tmp_path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    events.ingest(path, tmp_path / "store", source="../../elsewhere")
+    assert table(tmp_path / "store", "impressions")["response"].to_pylist() == names
+    assert {path.name for path in tmp_path.iterdir()} == {"log.jsonl", "store"}

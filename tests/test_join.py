@@ -43,7 +43,7 @@ def said(store: Path) -> dict:
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_the_join_equals_a_slow_one_in_python(random):
     log = logs.random_log(random)
     expected = logs.meaning(log)

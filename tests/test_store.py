@@ -280,3 +280,50 @@ def test_a_line_of_any_length_is_passed_over_without_being_held(tmp_path):
     (row,) = table(tmp_path / "store", "quarantine").to_pylist()
     assert (row["reason"], row["line"], row["len"], row["file"]) == ("too_long", 2, 200 << 20, "-")
     assert table(tmp_path / "store", "impressions").num_rows == 2
+
+
+def test_a_full_disk_leaves_the_last_commit(tmp_path):
+    first, second = write(tmp_path / "1.jsonl", good(3)), tmp_path / "2.jsonl"
+    before = events.ingest(first, tmp_path / "store")
+    big_log(second, 3_000)
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+    command = [sys.executable, "-c", limit + CODE, str(tmp_path / "store"), str(second)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert "OSError" in done.stderr
+    assert "File too large" in done.stderr
+    assert events.verify(tmp_path / "store")["digest"] == before.digest
+    named = {
+        part["path"]
+        for parts in json.loads(_rust.open_store(str(tmp_path / "store")))["parts"].values()
+        for part in parts
+    }
+    assert {str(f.relative_to(tmp_path / "store")) for f in (tmp_path / "store").rglob("*.arrow")} == named
+
+
+def test_a_link_planted_in_the_store_is_refused(tmp_path):
+    store, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    events.ingest(write(tmp_path / "log.jsonl", good(1)), store)
+    elsewhere.mkdir()
+    canary = write(elsewhere / "canary.arrow", "alive")
+    subprocess.run(["rm", "-rf", str(store / "targets")], check=True)
+    (store / "targets").symlink_to(elsewhere)
+    with pytest.raises(OSError, match="a symbolic link inside the store"):
+        events.ingest(write(tmp_path / "more.jsonl", good(1, 5)), store)
+    assert canary.read_text() == "alive"
+
+
+def test_the_generation_counts_commits_of_data_and_files_of_old_ones_go(tmp_path):
+    store = tmp_path / "store"
+    for number in range(4):
+        report = events.ingest(write(tmp_path / f"{number}.jsonl", good(2, 2 * number)), store)
+        assert report.generation == number + 1
+    assert len(list((store / "impressions").iterdir())) == 4
+    assert (
+        len(list((store / "observations").iterdir())) == 4 + 3
+    )  # the newest commit's, and those of the one before
+    assert len(list((store / "ledger").iterdir())) == 2
+    aligned = zip(
+        *(json.loads(_rust.open_store(str(store)))["parts"][t] for t in ("impressions", "observations")),
+        strict=True,
+    )
+    assert all(a["rows"] == b["rows"] for a, b in aligned)

@@ -1,5 +1,6 @@
 //! The reading half of a run: pieces to the parsers, lines back in order, each one booked.
 
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -74,20 +75,22 @@ impl Run<'_> {
                 }
             }
         };
-        let progress = std::cell::RefCell::new(progress);
+        let progress = RefCell::new(progress);
+        let done = Cell::new(self.done);
         let mut last = Instant::now();
         fan::ordered(
             (0..options.threads.max(1)).map(worker).collect(),
             produce,
             |item| {
                 self.take(item)?;
+                done.set(self.done);
                 if last.elapsed().as_millis() >= 50 {
                     last = Instant::now();
-                    (progress.borrow_mut())(self.done)?;
+                    (progress.borrow_mut())(done.get())?;
                 }
                 Ok(())
             },
-            || (progress.borrow_mut())(Progress::default()),
+            || (progress.borrow_mut())(done.get()),
         )
     }
 
@@ -114,7 +117,7 @@ impl Run<'_> {
                 for (at, line) in parsed.lines.iter().enumerate() {
                     let whole = parsed.terminated || at + 1 < count;
                     self.line(src, line, &parsed, begin, (whole, compressed))?;
-                    self.done.bytes += line.length + 1;
+                    self.done.bytes += line.length + u64::from(whole);
                 }
                 self.done.lines += count as u64;
                 Ok(())

@@ -50,7 +50,8 @@ const CACHED: usize = 1 << 16;
 pub struct Parser {
     secret: Secret,
     source: String,
-    people: HashMap<String, Key>,
+    users: HashMap<String, Key>,
+    sessions: HashMap<String, Key>,
 }
 
 impl Parser {
@@ -59,7 +60,8 @@ impl Parser {
         Self {
             secret,
             source: source.to_owned(),
-            people: HashMap::new(),
+            users: HashMap::new(),
+            sessions: HashMap::new(),
         }
     }
 
@@ -111,15 +113,19 @@ impl Parser {
     }
 
     pub(super) fn person(&mut self, role: &'static str, id: &str) -> Key {
-        let name = format!("{role}\n{id}");
-        if let Some(key) = self.people.get(&name) {
+        let known = if role == Field::User.name() {
+            &mut self.users
+        } else {
+            &mut self.sessions
+        };
+        if let Some(key) = known.get(id) {
             return *key;
         }
         let key = self.secret.person(&self.source, role, id);
-        if self.people.len() >= CACHED {
-            self.people.clear();
+        if known.len() >= CACHED {
+            known.clear();
         }
-        self.people.insert(name, key);
+        known.insert(id.to_owned(), key);
         key
     }
 }
