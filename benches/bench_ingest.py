@@ -3,8 +3,8 @@
 The job: parse a canonical log, drop repeats by event id, join feedback to responses within seven days, keep
 the last thumb and any copy of each response, and write all columns with their text. Every tool runs in a
 process of its own, in turns; the answers are compared before any time is printed. The peers get explicit
-schemas, only the columns of the job, two threads, and write Parquet without compression (the faster setting for
-them); unskew does its whole job: strict JSON, keyed hashes, quarantine, counters, digest, fsync and commit.
+schemas, only the columns of the job, two threads, and write Parquet without compression (the faster setting);
+unskew does its whole job: strict JSON, keyed hashes, quarantine, counters, digest, fsync and commit.
 
     python benches/bench_ingest.py [--gigabytes 1] [--rounds 3] [--log FILE] [--write benches/RESULTS.md]
 """

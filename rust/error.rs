@@ -70,6 +70,9 @@ pub enum Error {
     /// A caller asked to stop (a signal, or an exception in the progress callback).
     #[error("interrupted; nothing of this run was committed")]
     Interrupted,
+    /// A fault of the program itself, caught before it could cross into Python.
+    #[error("internal error: {0}; nothing was committed. Please report it")]
+    Internal(String),
     /// An argument is outside what the function accepts.
     #[error("{0}")]
     Value(String),
@@ -99,3 +102,33 @@ impl Error {
 
 /// Result of the crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Runs `work`; a panic becomes an error, so that none ever reaches Python.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        Err(Error::Internal(
+            text.unwrap_or_else(|| "a thread failed".to_owned()),
+        ))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error() {
+        let outcome: Result<()> = guarded(|| panic!("lost {}", "count"));
+        let text = outcome
+            .err()
+            .map(|error| error.to_string())
+            .unwrap_or_default();
+        assert_eq!(
+            text,
+            "internal error: lost count; nothing was committed. Please report it"
+        );
+    }
+}

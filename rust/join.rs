@@ -307,3 +307,110 @@ impl State {
         shown.chain(events).max()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// All orders of four things.
+    fn orders() -> Vec<Vec<usize>> {
+        let mut orders = Vec::new();
+        for code in 0..256 {
+            let order: Vec<usize> = (0..4).map(|place| code >> (2 * place) & 3).collect();
+            if (0..4).all(|item| order.contains(&item)) {
+                orders.push(order);
+            }
+        }
+        orders
+    }
+
+    #[test]
+    fn the_impression_that_stands_does_not_depend_on_the_order() {
+        let row = |received_at, content: &str| Impression {
+            key: Key::of(b"r"),
+            content: Key::of(content.as_bytes()),
+            source: "s",
+            received_at,
+            ..Impression::default()
+        };
+        let rows = [
+            row(None, "a"),
+            row(Some(5), "b"),
+            row(Some(3), "c"),
+            row(Some(3), "d"),
+        ];
+        let first = Key::of(b"c").min(Key::of(b"d"));
+        for order in orders() {
+            let mut state = State::default();
+            for at in &order {
+                state.impression(rows.get(*at).unwrap(), 0);
+            }
+            let live: Vec<Key> = state
+                .shown
+                .iter()
+                .filter(|s| s.live)
+                .map(|s| s.content)
+                .collect();
+            assert_eq!(live, [first], "{order:?}");
+            assert!(
+                state.row_of(Key::of(b"r")).is_some_and(|row| state
+                    .shown
+                    .get(row as usize)
+                    .unwrap()
+                    .live)
+            );
+        }
+    }
+
+    #[test]
+    fn the_feedback_that_stands_does_not_depend_on_the_order() {
+        let row = |version, received_at, retract, content: &str| Feedback {
+            key: Key::of(b"f"),
+            content: Key::of(content.as_bytes()),
+            id: "f",
+            target: Target::Response(Key::of(b"r")),
+            winner: None,
+            response: None,
+            request: None,
+            user: None,
+            at: 0,
+            received_at,
+            source: "s",
+            kind: Kind::Copy,
+            value: Some(1.0),
+            label: None,
+            actor: Actor::User,
+            version,
+            retract,
+            comment: None,
+            extra: None,
+        };
+        let rows = [
+            row(0, Some(9), false, "a"),
+            row(1, None, false, "b"),
+            row(1, Some(2), true, "c"),
+            row(1, Some(2), false, "d"),
+        ];
+        for order in orders() {
+            let mut state = State::default();
+            let fates: Vec<Fate> = order
+                .iter()
+                .map(|at| state.feedback(rows.get(*at).unwrap(), 0))
+                .collect();
+            let live: Vec<bool> = state
+                .events
+                .iter()
+                .filter(|e| e.live)
+                .map(|e| e.retract)
+                .collect();
+            assert_eq!(live, [true], "{order:?}");
+            assert_eq!(fates.iter().filter(|fate| **fate == Fate::New).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_row_of_state_is_about_a_hundred_bytes() {
+        assert!(size_of::<Shown>() <= 88 && size_of::<Event>() <= 96);
+    }
+}

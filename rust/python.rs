@@ -1,15 +1,15 @@
 //! The Python boundary, and the only file that knows of PyO3: convert, release the lock, call, wrap.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use pyo3::create_exception;
 use pyo3::exceptions::{
-    PyException, PyFileNotFoundError, PyKeyboardInterrupt, PyOSError, PyValueError,
+    PyException, PyFileNotFoundError, PyKeyboardInterrupt, PyOSError, PyRuntimeError, PyValueError,
 };
 use pyo3::prelude::*;
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guarded};
 use crate::event::{Kind, time};
 use crate::ingest::{Budget, Options, Progress, ingest as run};
 use crate::key::Secret;
@@ -48,6 +48,7 @@ impl From<Error> for PyErr {
             Error::Locked(_) => StoreLocked::new_err(text),
             Error::Checksum { .. } => ChecksumError::new_err(text),
             Error::Interrupted => PyKeyboardInterrupt::new_err(text),
+            Error::Internal(_) => PyRuntimeError::new_err(text),
             Error::Value(_) => PyValueError::new_err(text),
         }
     }
@@ -107,15 +108,14 @@ fn ingest(
             })
         })
     };
-    let outcome =
-        py.detach(|| run(&inputs, &store, &options, &mut tell).and_then(|report| json(&report)));
+    let outcome = py.detach(|| guarded(|| json(&run(&inputs, &store, &options, &mut tell)?)));
     outcome.map_err(|error| raised.take().unwrap_or_else(|| error.into()))
 }
 
 /// The newest ledger entry of a store as JSON.
 #[pyfunction]
 fn open_store(py: Python<'_>, path: PathBuf) -> PyResult<String> {
-    Ok(py.detach(|| store::open(&path).and_then(|ledger| json(&ledger)))?)
+    Ok(py.detach(|| guarded(|| json(&store::open(&path)?)))?)
 }
 
 /// Check every checksum and count of a store and its digest; returns what was checked as JSON.
@@ -123,8 +123,12 @@ fn open_store(py: Python<'_>, path: PathBuf) -> PyResult<String> {
 #[pyo3(signature = (path, *, key_file = None))]
 fn verify(py: Python<'_>, path: PathBuf, key_file: Option<PathBuf>) -> PyResult<String> {
     Ok(py.detach(|| {
-        let secret = Secret::find(key_file.as_deref())?;
-        store::verify::verify(&path, &secret).and_then(|verified| json(&verified))
+        guarded(|| {
+            json(&store::verify::verify(
+                &path,
+                &Secret::find(key_file.as_deref())?,
+            )?)
+        })
     })?)
 }
 
@@ -139,8 +143,10 @@ fn attach(
     generation: u64,
 ) -> PyResult<()> {
     Ok(py.detach(|| {
-        store::open(Path::new(&store))?;
-        Store::lock(&store)?.attach(folder, id, &files, generation)
+        guarded(|| {
+            store::open(&store)?;
+            Store::lock(&store)?.attach(folder, id, &files, generation)
+        })
     })?)
 }
 

@@ -87,6 +87,7 @@ impl Store {
         };
         let foreign = root.is_dir()
             && !root.join("lock").exists()
+            && !root.join(ledger::FOLDER).exists()
             && std::fs::read_dir(root)
                 .map_err(Error::io(root))?
                 .next()
@@ -216,6 +217,12 @@ impl Store {
                 )));
             }
             let name = format!("{folder}/{id}.{:06}.{ending}", next.ledger + 1);
+            if attachment.files.contains(&name) {
+                return Err(Error::Value(format!(
+                    "{}: a second file with this ending",
+                    from.display()
+                )));
+            }
             let to = self.root.join(&name);
             if std::fs::rename(from, &to).is_err() {
                 std::fs::copy(from, &to).map_err(Error::io(from))?;

@@ -17,6 +17,9 @@ use crate::reader::lines::{Piece, Pieces};
 use crate::store::facts::Lineage;
 use crate::store::ledger::Torn;
 
+/// Row numbers are 32 bits wide; a chunk adds fewer than 2^25.
+const MOST_ROWS: usize = (1 << 32) - (1 << 25);
+
 /// What passes through the threads: pieces on the way in, parsed lines on the way out.
 enum Item<T> {
     Lines {
@@ -109,6 +112,11 @@ impl Run<'_> {
                 compressed,
                 content: parsed,
             } => {
+                if self.state.shown.len().max(self.state.events.len()) >= MOST_ROWS {
+                    return Err(Error::Value(
+                        "the store is full: a table holds at most 2^32 - 2^25 rows".into(),
+                    ));
+                }
                 if self.read.insert(src) {
                     self.resume(src);
                 }

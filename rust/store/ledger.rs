@@ -214,16 +214,20 @@ pub fn read(store: &Path, number: u64) -> Result<Ledger> {
     if found != checksum {
         return Err(broken(format!("checksum {found}"), checksum));
     }
+    #[derive(Deserialize)]
+    struct Layout {
+        version: u32,
+    }
+    if let Ok(Layout { version }) = serde_json::from_str(body)
+        && version != VERSION
+    {
+        let path = path.display();
+        return Err(Error::Value(format!(
+            "{path}: the store has version {version}, this program reads {VERSION}"
+        )));
+    }
     let ledger: Ledger = serde_json::from_str(body)
         .map_err(|error| broken(error.to_string(), "a ledger of this version"))?;
-    if ledger.version != VERSION {
-        let message = format!(
-            "{}: store version is {}, this program reads {VERSION}",
-            path.display(),
-            ledger.version
-        );
-        return Err(Error::Value(message));
-    }
     let inside = |name: &str| {
         Path::new(name)
             .components()
@@ -265,4 +269,90 @@ pub fn sync(folder: &Path) -> Result<()> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(Error::io(folder))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let store =
+            std::env::temp_dir().join(format!("unskew-ledger-{name}-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&store));
+        std::fs::create_dir_all(store.join(FOLDER)).unwrap();
+        store
+    }
+
+    fn entry(number: u64) -> Ledger {
+        Ledger {
+            version: VERSION,
+            ledger: number,
+            digest: "d".repeat(32),
+            ..Ledger::default()
+        }
+    }
+
+    #[test]
+    fn a_number_is_written_once_and_the_newest_is_read() {
+        let store = folder("once");
+        for number in [1, 2, 10] {
+            write(&store, &entry(number)).unwrap();
+        }
+        assert!(
+            matches!(write(&store, &entry(2)), Err(Error::Io { .. })),
+            "a commit was written over"
+        );
+        std::fs::write(store.join(FOLDER).join("next"), "left behind").unwrap();
+        assert_eq!(newest(&store).unwrap(), Some(entry(10)));
+        std::fs::remove_dir_all(store).unwrap();
+    }
+
+    #[test]
+    fn every_flipped_byte_is_noticed() {
+        let store = folder("flipped");
+        write(&store, &entry(1)).unwrap();
+        let whole = std::fs::read(path(&store, 1)).unwrap();
+        for at in 0..whole.len() - 1 {
+            let mut bytes = whole.clone();
+            *bytes.get_mut(at).unwrap() ^= 1;
+            std::fs::write(path(&store, 1), bytes).unwrap();
+            assert!(
+                matches!(read(&store, 1), Err(Error::Checksum { .. })),
+                "byte {at}"
+            );
+        }
+        std::fs::remove_dir_all(store).unwrap();
+    }
+
+    #[test]
+    fn other_versions_and_paths_that_leave_the_store_are_refused() {
+        let store = folder("foreign");
+        write(
+            &store,
+            &Ledger {
+                version: 2,
+                ..entry(1)
+            },
+        )
+        .unwrap();
+        let found = read(&store, 1).unwrap_err().to_string();
+        assert!(
+            found.ends_with("the store has version 2, this program reads 1"),
+            "{found}"
+        );
+        let part = Part {
+            path: "../canary".to_owned(),
+            rows: 0,
+            bytes: 0,
+            checksum: String::new(),
+        };
+        let parts = Parts {
+            impressions: vec![part],
+            ..Parts::default()
+        };
+        write(&store, &Ledger { parts, ..entry(2) }).unwrap();
+        assert!(matches!(read(&store, 2), Err(Error::Checksum { .. })));
+        std::fs::remove_dir_all(store).unwrap();
+    }
 }
