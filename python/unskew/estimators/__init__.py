@@ -1,0 +1,63 @@
+"""Estimators: what was recorded and the nuisances in, the columns of a loss out.
+
+Logistic and Brier loss are linear in the label, so every correction is two numbers a row, from a weight w and
+a target t:
+
+    a = w,  b = w t            L = b l(z, 1) + (a - b) l(z, 0)
+
+`b` is kept as a product because class-wise weights can make `a` zero or negative. The target undoes flips,
+
+    t = (label - fpr) / D,  D = 1 - fnr - fpr,  fnr = P(recorded 0 | true 1),  fpr = P(recorded 1 | true 0)
+
+and may leave [0, 1]. With q the imputation, P(true label = 1), the family is
+
+    naive            a = o                           b = o label
+    noise_corrected  a = o                           b = o t
+    ips              a = o / p                       b = o t / p
+    snips            a = o / p / mean(o / p)         b = a t
+    classwise_ips    a = o (t / p1 + (1 - t) / p0)   b = o t / p1
+    doubly_robust    a = 1                           b = q + o / p (t - q)
+    mixture          w = 1                           d = log P(record | liked) / P(record | not liked)
+
+**One response or a pair.** The functions do not ask which. For a pair the label is 1 when the response in
+slot A won, and slots must mean something (display position, model): fnr is then the rate at which a true win
+of A is recorded as a win of B, fpr the reverse, and fnr != fpr is position bias. Pairs kept as (chosen,
+rejected) carry no slots and allow one symmetric rate only. Exchanging the slots exchanges fnr and fpr, turns
+label and imputation into their complements, and the columns into `swap(columns)`.
+
+**Arithmetic.** float64, or exact when any column is an object array of `fractions.Fraction`.
+
+The label of a row that was not observed is ignored and may be nan. Nothing is clipped without a count.
+"""
+
+from unskew.estimators.checks import CAP, FLOOR, MIN_D
+from unskew.estimators.columns import Columns, Counts, Mixture, combine, ess, pairs_from_items, swap
+from unskew.estimators.family import (
+    classwise_ips,
+    doubly_robust,
+    ips,
+    mixture,
+    naive,
+    noise_corrected,
+    snips,
+)
+
+__all__ = [
+    "CAP",
+    "FLOOR",
+    "MIN_D",
+    "Columns",
+    "Counts",
+    "Mixture",
+    "classwise_ips",
+    "combine",
+    "doubly_robust",
+    "ess",
+    "ips",
+    "mixture",
+    "naive",
+    "noise_corrected",
+    "pairs_from_items",
+    "snips",
+    "swap",
+]
