@@ -79,6 +79,13 @@ impl Strata {
         code
     }
 
+    /// Whether the log does not say what was offered in a stratum.
+    pub fn offer_unknown(&self, stratum: u32) -> bool {
+        self.all
+            .get(stratum as usize)
+            .is_some_and(|stratum| stratum.offered.is_none())
+    }
+
     /// Code of a namespace.
     pub fn space(&mut self, source: &str) -> u16 {
         let known = self

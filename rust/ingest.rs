@@ -11,6 +11,7 @@ use std::time::Instant;
 pub use books::{Budget, FileReport, Report, Sample};
 
 use crate::error::{Error, Result};
+use crate::event::hash::Key;
 use crate::event::{Bad, Reason};
 use crate::join::{Fate, State};
 use crate::key::{Secret, Space};
@@ -196,6 +197,29 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// The refusal of an impression that lost, with the beginnings of both content hashes.
+    fn conflict(&self, key: Key, lost: Key) -> Bad {
+        let short = |content: Key| {
+            content
+                .0
+                .iter()
+                .take(4)
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+        };
+        let stands = self
+            .state
+            .row_of(key)
+            .and_then(|row| self.state.shown.get(row as usize));
+        let stands = stands.map_or(Key::default(), |stands| stands.content);
+        let message = format!(
+            "content {} loses to content {} under the same id",
+            short(lost),
+            short(stands)
+        );
+        Bad::new(Reason::Conflict, "id", message)
+    }
+
     /// Books an accepted or superseded row.
     fn settle(&mut self, src: usize, fate: Fate) {
         let mut book = |src: usize, change: fn(&mut Balance)| {
@@ -248,12 +272,4 @@ impl<'a> Run<'a> {
         self.sample(from, bad);
         Ok(())
     }
-}
-
-fn conflict() -> Bad {
-    Bad::new(
-        Reason::Conflict,
-        "id",
-        "another row with this id and other content stands",
-    )
 }

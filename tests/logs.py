@@ -161,6 +161,7 @@ def meaning(events: list[Event], until: str | None = None) -> dict[str, Any]:
         "states": dict(states),
         "pairs": _pairs(shown, choices, seen),
         "watermark": watermark,
+        "offered_unknown": sum("offered" not in row for row in shown.values()),
     }
 
 

@@ -1,5 +1,6 @@
 """The join against a slow one in plain Python, and its independence of order, split and number of runs."""
 
+import re
 import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 import logs
 from logs import table
 from unskew import events
+
+CONFLICT = "content [0-9a-f]{8} loses to content [0-9a-f]{8} under the same id"
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +61,7 @@ def test_the_join_equals_a_slow_one_in_python(random):
         have = found["observations"][name]
         assert {column: have[column] for column in row} == row, name
         assert have["closed_kinds"] == (logs.ALL_BITS if row["closed"] else 0)
+    assert report.raw["notes"].get("offered_unknown", 0) == expected["offered_unknown"]
     live = list(found["observations"].values())
     closed = [row for row in live if row["closed"]]
     assert sum(cell["n_exp"] for cell in cells) == len(live)
@@ -108,6 +112,7 @@ def test_two_rows_with_one_id_and_no_arrival_time_are_decided_by_content_not_by_
         winners.add(tuple(text.as_py() for text, live in kept if live.as_py()))
         digests.add(report.digest)
         assert report.quarantine == {"conflict": 3}
+        assert all(re.fullmatch(CONFLICT, sample["message"]) for sample in report.samples)
         assert report.balance == {"lines": 4, "committed": 1, "duplicate": 0, "quarantined": 3, "blank": 0}
         assert {sample["line"] for sample in report.samples} | {losing_line(order, winners)} == {1, 2, 3, 4}
     assert len(winners) == len(digests) == 1

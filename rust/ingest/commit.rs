@@ -1,6 +1,6 @@
 //! The end of a run: the derived tables, the books, the commit.
 
-use super::{Progress, Run, books, conflict};
+use super::{Progress, Run, books};
 use crate::error::{Error, Result};
 use crate::event::{Bad, Reason, time};
 use crate::join::attribute::Windows;
@@ -122,8 +122,14 @@ impl Run<'_> {
     fn refuse_losers(&mut self, parts: &[Part]) -> Result<()> {
         let mut rows = std::mem::take(&mut self.lost);
         rows.sort_unstable();
-        for from in load::lineage(&self.root, parts, &rows)? {
-            self.refuse(from, &conflict(), None)?;
+        for (row, from) in rows.iter().zip(load::lineage(&self.root, parts, &rows)?) {
+            let lost = self
+                .state
+                .shown
+                .get(*row as usize)
+                .map(|shown| (shown.key, shown.content));
+            let (key, content) = lost.unwrap_or_default();
+            self.refuse(from, &self.conflict(key, content), None)?;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Progress, Run, books, conflict};
+use super::{Progress, Run, books};
 use crate::error::{Error, Result};
 use crate::event::Reason;
 use crate::event::row::Span;
@@ -181,7 +181,8 @@ impl Run<'_> {
                 let row = row.text(&parsed.arena);
                 let fate = self.state.impression(&row, from.src);
                 if matches!(fate, Fate::Lost { conflict: true }) {
-                    return self.refuse(from, &conflict(), None);
+                    let bad = self.conflict(row.key, row.content);
+                    return self.refuse(from, &bad, None);
                 }
                 self.settle(src, fate);
                 if !matches!(fate, Fate::Lost { .. }) {

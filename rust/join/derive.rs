@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::attribute::{Groups, Joined, Windows, attribute};
 use super::pairs::{Pair, pairs};
-use super::{Event, NONE, State};
+use super::{About, Event, NONE, State};
 use crate::count::{Cells, len_bucket};
 use crate::error::Result;
 use crate::event::row::{Digest, Key, RowHash};
@@ -77,11 +77,13 @@ pub fn derive(
             *used = true;
         }
     }
-    let kinds_of = |space: u16| joined.two_sided.get(space as usize).copied().unwrap_or(0);
-    let mut cells = Cells::new(&state.strata, &in_use, kinds_of);
+    let mut cells = Cells::new(&state.strata, &in_use, |space| {
+        joined.two_sided.get(space as usize).copied().unwrap_or(0)
+    });
     let mut digest = Digest::default();
     let (mut impressions, mut silent) = (0, 0);
-    let mut hits = joined.hits.as_slice();
+    let all = std::mem::take(&mut joined.hits);
+    let mut hits = all.as_slice();
     for (row, shown) in state.shown.iter().enumerate() {
         let (mine, rest) = hits.split_at(hits.partition_point(|hit| hit.row as usize <= row));
         hits = rest;
@@ -109,6 +111,9 @@ pub fn derive(
             seen.o,
             [seen.o_kinds, seen.pos_kinds, seen.neg_kinds],
         );
+        if state.strata.offer_unknown(shown.stratum) {
+            joined.note("offered_unknown");
+        }
         impressions += 1;
         silent += u64::from(seen.o_kinds == 0);
         digest.add(shown.content);
@@ -149,6 +154,7 @@ pub(super) struct Hit {
 }
 
 /// The live events, joined.
+#[derive(Default)]
 pub(super) struct Join {
     /// Users' feedback on responses, by row, kind, time.
     pub hits: Vec<Hit>,
@@ -165,15 +171,7 @@ pub(super) struct Join {
 
 impl Join {
     fn new(state: &State, windows: &Windows, groups: &Groups) -> Self {
-        let mut join = Self {
-            hits: Vec::new(),
-            choices: Vec::new(),
-            two_sided: Vec::new(),
-            states: BTreeMap::new(),
-            kinds: BTreeMap::new(),
-            skewed: Vec::new(),
-            notes: BTreeMap::new(),
-        };
+        let mut join = Self::default();
         for (at, event) in state
             .events
             .iter()
@@ -194,6 +192,10 @@ impl Join {
         join
     }
 
+    fn note(&mut self, name: &'static str) {
+        *self.notes.entry(name).or_default() += 1;
+    }
+
     fn add(&mut self, at: u32, event: &Event, found: Joined) {
         let mut count = |name| *self.states.entry(name).or_default() += 1;
         match found {
@@ -203,6 +205,11 @@ impl Join {
                     (true, true) => "attributed_early",
                     (true, false) => "attributed",
                 });
+                match event.about {
+                    About::Request if event.kind != Kind::Choice => self.note("joined_by_request"),
+                    About::Session => self.note("joined_by_session"),
+                    _ => {}
+                }
                 match (event.by_user, event.kind) {
                     (true, Kind::Choice) => self.choices.push(at),
                     (true, _) => self.hits.push(Hit { row, event: at }),
