@@ -73,8 +73,8 @@ def combine(kinds: Sequence[Columns], weight: ArrayLike, offered: ArrayLike) -> 
         share_k = weight_k offered_k / sum_j weight_j offered_j
 
     Unbiased when every kind is: the shares do not depend on what was recorded. Rows on which no kind was
-    offered get a = b = 0 and are counted. Where a kind was not offered its columns do not matter; propensity 1
-    is a fair stand-in there.
+    offered get a = b = 0 and are counted. Where a kind was not offered its columns do not matter: give its
+    estimator propensity 1 there.
 
     Args:
         kinds: columns of each kind, with one margin. K of them, each [N].
