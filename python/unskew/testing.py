@@ -240,8 +240,7 @@ def assert_unbiased(
                 + f"\nproblem, one column a row\n{replace(problem, given=told)}"
             )
 
-    run = hypothesis.given(problems(rows=rows, selection=selection, right=right))(check)
-    hypothesis.settings(
+    once = hypothesis.settings(
         max_examples=examples,
         phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
         derandomize=True,
@@ -249,7 +248,13 @@ def assert_unbiased(
         database=None,
         report_multiple_bugs=False,
         suppress_health_check=list(hypothesis.HealthCheck),
-    )(run)()
+    )
+    run = once(hypothesis.given(problems(rows=rows, selection=selection, right=right))(check))
+    try:
+        run()
+    except AssertionError as error:
+        getattr(error, "__notes__", []).clear()  # the message holds the problem; the notes would repeat it
+        raise
 
 
 def _column_errors(estimator: Callable[..., Columns], problem: Problem, target: Array) -> list[str]:
