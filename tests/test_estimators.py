@@ -343,6 +343,10 @@ NEVER = "drop the row: nothing stands for it when it can never be observed"
             lambda: pairs_from_items(naive([1, 0], [1, 1]), [0, 1], [1]),
             "row_a has shape (2,), row_b (1,); one of each a pair is needed",
         ),
+        (
+            lambda: pairs_from_items(replace(naive([1, 0], [1, 1]), m=np.array([0, 0.5])), [0], [1]),
+            "margin of the items of row 1 is 0.5; it must be 0. a pair has a margin, its items do not",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(wrong, message):

@@ -133,6 +133,7 @@ def pairs_from_items(items: Columns, row_a: ArrayLike, row_b: ArrayLike) -> Colu
     for name, rows in (("row_a", ahead), ("row_b", behind)):
         inside = (rows >= 0) & (rows < len(items.b))
         require(inside, name, rows, f"in [0, {len(items.b)})", "it numbers the items", unit="pair")
+    require(items.m == 0, "margin of the items", items.m, "0", "a pair has a margin, its items do not")
     b = (1 + items.b[ahead] - items.b[behind]) / 2
     return make(b * 0 + 1, b, clipped=items.counts.clipped, raised=items.counts.raised)
 
