@@ -114,6 +114,7 @@ def test_unsafe_accepts_any_rates_and_counts_the_raised_d():
     same(columns, [2, 2], [1e6, -1e6])
     assert columns.counts == Counts(outside=2, raised=2)
     assert noise_corrected([1.0], [1], 0.45, 0.45, unsafe=True).counts.raised == 0
+    same(noise_corrected([1.0], [1], 0.75, 0.75, unsafe=True), [1], [0.25e6])
 
 
 @given(logs())
@@ -202,9 +203,12 @@ def test_kinds_share_what_was_offered():
     assert both.counts == Counts(unoffered=1)
 
 
-def test_kinds_add_what_they_clipped():
-    clipped = ips([1.0], [1], 0.01)
-    assert combine([clipped, clipped], [1, 1], [[1, 1]]).counts.clipped == 2
+def test_sums_and_pairs_keep_the_counts_of_what_they_are_made_of():
+    changed = ips([1.0], [1], 0.01, 0.5, 0.5, unsafe=True)
+    both = combine([changed, changed], [1, 1], [[1, 1]])
+    assert (both.counts.clipped, both.counts.raised) == (2, 2)
+    pair = pairs_from_items(changed, [0], [0])
+    assert (pair.counts.clipped, pair.counts.raised) == (1, 1)
 
 
 def test_pairs_are_half_the_difference_of_the_items_above_a_tie():

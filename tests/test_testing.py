@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import find, given
 
 from unskew import testing
 from unskew.estimators import Columns, doubly_robust, ips, naive
@@ -202,6 +202,11 @@ def test_logs_are_arguments_of_every_estimator(log):
     assert (np.isnan(log["label"]) == ~log["observed"]).all()
     names = inspect.signature(doubly_robust).parameters
     assert doubly_robust(**{name: log[name] for name in names if name in log}).a.tolist() == [1] * 5
+
+
+@pytest.mark.parametrize("recorded", [0, 1])
+def test_logs_hold_both_labels(recorded):
+    find(logs(rows=1), lambda log: log["label"][0] == recorded)
 
 
 @pytest.mark.parametrize(
