@@ -8,8 +8,8 @@
     found = noise.by_kind(kinds, usable, observed, positive, gold, design, prob)
     found["thumbs"].checked()     # raises NoiseRefused when D = 1 - fnr - fpr leaves too little
 
-A two-sided kind with D <= .2, or whose D may well be below .15, is refused: dividing by D would multiply every
-error of the record. One-sided kinds are never divided by and never refused.
+A two-sided kind with D <= .2, or whose D may well be below .15, is refused: dividing by D would multiply
+every error of the record. One-sided kinds are never divided by and never refused.
 """
 
 from collections.abc import Sequence
@@ -105,7 +105,9 @@ class Noise:
         rates = (
             f"the record of {self.kind} has fnr {self.fnr:.3f} and fpr {self.fpr:.3f}, so D = 1 - fnr - fpr"
         )
-        remedy = "Label more gold rows of this kind, leave the kind out, or use evidence, which does not divide by D"
+        remedy = (
+            "Label more gold rows of this kind, leave it out, or use evidence, which does not divide by D"
+        )
         if self.D <= MIN_D:
             return f"{rates} is {self.D:.3f}; it must be above {MIN_D:g}. {remedy}"
         if low < MIN_D_LOW:
@@ -228,8 +230,8 @@ def from_gold(
     voted = label[use & seen & ~np.isnan(label)]
     if not (voted > 0).any() or not (voted < 1).any():
         raise ValueError(
-            f"{kind}: {len(voted)} gold rows carry a record, {int((voted > 0.5).sum())} of them liked; rates need "
-            "both classes. Label more rows of each record (`unskew audit --gold-plan`)"
+            f"{kind}: {len(voted)} gold rows carry a record, {int((voted > 0.5).sum())} of them liked; rates "
+            "need both classes. Label more rows of each record (`unskew audit --gold-plan`)"
         )
     ratios = ((DOWN, UP | DOWN, True), (UP, UP | DOWN, False))
     fnr, fpr = (found.ratio(*ratio).value for ratio in ratios)
@@ -284,14 +286,15 @@ def by_kind(
 
         rate = (n own + prior pooled) / (n + prior),   n effective gold rows of the class
 
-    The covariance stays that of the kind's own rows, so a shrunk rate is never claimed to be better known than
-    its gold allows. Kinds without gold of both classes, choices (they compare) and kinds that are no evidence
-    are left out.
+    The covariance stays that of the kind's own rows, so a shrunk rate is never claimed to be better known
+    than its gold allows. Kinds without gold of both classes, choices (they compare) and kinds that are no
+    evidence are left out.
 
     Args:
         kinds: the K kinds.
         usable: offered and closed. Shape [N, K].
-        observed, positive: recorded; recorded 1 or happened. Shape [N, K].
+        observed: anything was recorded. Shape [N, K].
+        positive: 1 was recorded, or it happened. Shape [N, K].
         gold: true label, NaN where there is none. Shape [N].
         design: `rates.RANDOM` or `rates.STRATIFIED`; random when absent. Shape [N].
         prob: probability with which a stratified row was chosen. Shape [N].
@@ -345,7 +348,7 @@ def quantile_anchors(posterior: ArrayLike, quantile: float = 0.97, *, kind: str 
         fnr = 1 - quantile_q of P(recorded 1 | x),   fpr = quantile_{1-q} of P(recorded 1 | x)
 
     Right only when some responses are surely liked, some surely disliked, and feedback does not depend on
-    either; selection inflates P(recorded 1 | x, observed), so with truth (.20, .10) fpr comes out at .3 to .7.
+    either; selection inflates P(recorded 1 | x, observed): with truth (.20, .10) fpr comes out at .3 to .7.
     For recipes that repeat the paper, never for ours.
 
     Args:

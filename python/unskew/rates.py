@@ -4,8 +4,9 @@ Gold rows are few and often chosen unequally, while the record of every response
 liked responses is estimated *within* each record s (up, down, silent; happened, not happened), and the log
 itself says how often each record occurs:
 
-    theta_s = P(liked | record s)                          from the gold rows with that record
-    share(A | B, c) = sum_{s in A} n_s theta_s^c / sum_{s in B} n_s theta_s^c,   theta^1 = theta, theta^0 = 1 - theta
+    theta_s = P(liked | record s)   from the gold rows with that record
+    share(A | B, c) = sum_{s in A} n_s theta_s^c / sum_{s in B} n_s theta_s^c
+    theta^1 = theta,   theta^0 = 1 - theta
 
 Flip rates, class propensities and base rates are all such ratios. Assumption: within a record, gold rows were
 chosen at random or with the probabilities that are given.
@@ -169,8 +170,8 @@ def effective(weight: Floats) -> float:
 def design_weight(design: Ints, prob: Floats) -> Floats:
     """Weights that let random and stratified gold rows speak for one population.
 
-    Within each part 1 / prob (random rows: equal), each part scaled to its own effective size, so that the part
-    whose weights are even counts for more. Any fixed mix of the parts is consistent. Shape [G], mean about 1.
+    Within each part 1 / prob (random rows: equal), each part scaled to its own effective size, so that the
+    part whose weights are even counts for more. Any fixed mix of the parts is consistent. Shape [G].
 
     Args:
         design: `RANDOM` or `STRATIFIED`. Shape [G].
@@ -185,8 +186,8 @@ def design_weight(design: Ints, prob: Floats) -> Floats:
     bad = np.flatnonzero(~((chance > 0) & (chance <= 1)))
     if bad.size:
         raise ValueError(
-            f"prob of stratified gold row {np.flatnonzero(stratified)[bad[0]]} is {chance[bad[0]]}; it must be "
-            "in (0, 1]: the probability with which the row was chosen for labelling"
+            f"prob of stratified gold row {np.flatnonzero(stratified)[bad[0]]} is {chance[bad[0]]}; it must "
+            "be in (0, 1]: the probability with which the row was chosen for labelling"
         )
     if stratified.any():
         inverse = 1 / chance
@@ -197,11 +198,12 @@ def design_weight(design: Ints, prob: Floats) -> Floats:
 def beta_strength(successes: Floats, trials: Floats, mean: Floats | float) -> float:
     """Strength s of the prior Beta(s mean, s (1 - mean)) that makes the counts most likely.
 
-    Marginal likelihood of the beta-binomial, maximised over s in [.5, 10^5] on a grid of the logarithm that is
-    refined once. Small s: cells differ, each keeps its own rate; large s: all share the mean.
+    Marginal likelihood of the beta-binomial, maximised over s in [.5, 10^5] on a grid of the logarithm that
+    is refined once. Small s: cells differ, each keeps its own rate; large s: all share the mean.
 
     Args:
-        successes, trials: counts of each cell. Shape [C].
+        successes: count of each cell. Shape [C].
+        trials: of them, out of how many. Shape [C].
         mean: mean of the prior, one number or one a cell, in (0, 1).
 
     Source: empirical Bayes for binomial rates; Kleinman, "Proportions with Extraneous Variance" (1973).

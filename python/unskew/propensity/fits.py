@@ -1,0 +1,193 @@
+"""Propensities from a logged column, from cell counts, and from features."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unskew.propensity.calibration import logit, platt, sigmoid
+from unskew.propensity.measure import FLOOR, Propensity, judge, masks
+from unskew.rates import Bools, beta_strength
+
+
+class Model(Protocol):
+    """What scikit-learn calls a classifier."""
+
+    def fit(self, X: NDArray[Any], y: NDArray[Any]) -> Any:
+        """Learn P(y = 1 | x)."""
+
+    def predict_proba(self, X: NDArray[Any]) -> NDArray[Any]:
+        """P(y = 0 | x) and P(y = 1 | x). Shape [N, 2]."""
+
+
+def logged(
+    probabilities: ArrayLike,
+    observed: ArrayLike,
+    *,
+    usable: ArrayLike | None = None,
+    positive: ArrayLike | None = None,
+    floor: float = FLOOR,
+) -> Propensity:
+    """Propensities that the product set and logged, taken as they are and never refitted.
+
+    Args:
+        probabilities: P(feedback asked for and given), or of a randomised request. Shape [N], in (0, 1].
+        observed: was feedback given. Shape [N].
+        usable: offered and closed; all rows when absent. Shape [N].
+        positive: recorded label, for the clipped mass by label. Shape [N].
+        floor: smaller propensities are raised to it and counted.
+
+    Raises:
+        ValueError: a probability of a usable row is not in (0, 1], or the shapes differ.
+    """
+    o, use = masks(observed, usable)
+    return judge(np.asarray(probabilities, np.float64), o, use, positive, floor, "logged")
+
+
+def cells(
+    cell: ArrayLike | Sequence[ArrayLike],
+    observed: ArrayLike,
+    fold_key: ArrayLike,
+    *,
+    usable: ArrayLike | None = None,
+    positive: ArrayLike | None = None,
+    folds: int = 5,
+    floor: float = FLOOR,
+) -> Propensity:
+    """Shrunk share of feedback in the cell of a row, counted on the other folds.
+
+        p_c = (k_c + s p_parent(c)) / (n_c + s)
+
+    k_c of n_c usable rows have feedback; the parent of a coarsest cell is everything. The strength s of each
+    level is the one under which the counts are most likely (beta-binomial), so noisy cells lean on their
+    parents and cells that truly differ keep their own rate.
+
+    Assumption: feedback does not depend on the hidden label within a cell.
+
+    Args:
+        cell: cell of each row, or several columns from coarse to fine, each nested in the one before it.
+            Shape [N] each.
+        observed: was feedback given. Shape [N].
+        fold_key: rows with one key share a fold (prompt hash). Shape [N], integers.
+        usable: offered and closed; all rows when absent. Shape [N].
+        positive: recorded label, for the clipped mass by label. Shape [N].
+        folds: at least 2.
+        floor: smaller propensities are raised to it and counted.
+
+    Raises:
+        ValueError: the shapes differ, there are fewer than 2 folds, or a fold leaves nothing to count.
+    """
+    o, use = masks(observed, usable)
+    given = np.asarray(cell)
+    columns = [given] if given.ndim == 1 else list(given)
+    levels = []
+    for column in columns:
+        if column.shape != o.shape:
+            raise ValueError(f"cell has shape {column.shape}, observed {o.shape}; the same is needed")
+        levels.append(np.unique(column, return_inverse=True)[1])
+    fold = assign(fold_key, folds, use)
+    p, strengths = np.ones(len(o)), np.zeros((folds, len(levels)))
+    for number in range(folds):
+        inside = use & (fold != number)
+        # One pseudo-row of each outcome keeps the overall rate inside (0, 1).
+        rate = np.full(len(o), (o[inside].sum() + 0.5) / (inside.sum() + 1))
+        for depth, level in enumerate(levels):
+            size = int(level.max()) + 1
+            k, n = (np.bincount(level[rows], minlength=size) for rows in (inside & o, inside))
+            parent = np.zeros(size)
+            parent[level] = rate
+            filled = n > 0
+            strength = beta_strength(
+                k[filled].astype(np.float64), n[filled].astype(np.float64), parent[filled]
+            )
+            strengths[number, depth] = strength
+            rate = ((k + strength * parent) / (n + strength))[level]
+        held = use & (fold == number)
+        p[held] = rate[held]
+    settings = {"folds": folds, "strength": strengths.mean(0).tolist()}
+    return judge(p, o, use, positive, floor, "cells", settings)
+
+
+def fit(
+    X: NDArray[Any],
+    observed: ArrayLike,
+    fold_key: ArrayLike,
+    *,
+    model: Callable[[], Model],
+    usable: ArrayLike | None = None,
+    positive: ArrayLike | None = None,
+    folds: int = 5,
+    floor: float = FLOOR,
+) -> Propensity:
+    """P(feedback | features), each row by a model and a calibration that have not seen its prompt.
+
+        p = sigmoid(shift + scale logit m_{-k}(x)),   (shift, scale) by maximum likelihood on the other folds
+
+    Assumption: feedback does not depend on the hidden label given the features.
+
+    Args:
+        X: features. Shape [N, D].
+        observed: was feedback given. Shape [N].
+        fold_key: rows with one key share a fold (prompt hash). Shape [N], integers.
+        model: makes a fresh classifier; `reward.HeadClassifier` stops early on cross-entropy. When its `fit`
+            takes `groups`, it gets the fold keys, so that it can hold out whole prompts too.
+        usable: offered and closed; all rows when absent. Shape [N].
+        positive: recorded label, for the clipped mass by label. Shape [N].
+        folds: at least 2.
+        floor: smaller propensities are raised to it and counted.
+
+    Raises:
+        ValueError: the shapes differ, there are fewer than 2 folds, or a training part has one outcome only.
+
+    Source: cross-fitting, Chernozhukov et al., "Double/debiased machine learning" (2018); Platt scaling.
+    """
+    o, use = masks(observed, usable)
+    keys = np.asarray(fold_key)
+    if len(X) != len(o):
+        raise ValueError(f"X has {len(X)} rows, observed {len(o)}; the same number is needed")
+    fold = assign(keys, folds, use)
+    raw = np.zeros(len(o))
+    for number in range(folds):
+        inside, held = np.flatnonzero(use & (fold != number)), np.flatnonzero(use & (fold == number))
+        seen = int(o[inside].sum())
+        if seen in (0, len(inside)):
+            raise ValueError(
+                f"feedback was given on {seen} of {len(inside)} rows outside fold {number}; a model needs "
+                "both outcomes. A log of voted rows alone cannot tell propensities: log the silent ones too"
+            )
+        classifier = model()
+        options = {"groups": keys[inside]} if "groups" in inspect.signature(classifier.fit).parameters else {}
+        classifier.fit(X[inside], o[inside].astype(np.float64), **options)
+        raw[held] = logit(classifier.predict_proba(X[held])[:, 1])
+    p, maps = np.ones(len(o)), []
+    for number in range(folds):
+        inside, held = use & (fold != number), use & (fold == number)
+        shift, scale = platt(raw[inside], o[inside])
+        maps.append((shift, scale))
+        p[held] = sigmoid(shift + scale * raw[held])
+    return judge(
+        p, o, use, positive, floor, "features", {"folds": folds, "calibration": np.mean(maps, 0).tolist()}
+    )
+
+
+def assign(fold_key: ArrayLike, folds: int, usable: Bools) -> NDArray[np.int64]:
+    """Fold of each row: equal keys share one, folds hold about equally many usable keys. Shape [N].
+
+    A function of the keys present, so that the same rows always fall into the same folds.
+
+    Raises:
+        ValueError: fewer than 2 folds, or fewer keys than folds.
+    """
+    keys = np.asarray(fold_key)
+    if keys.shape != usable.shape:
+        raise ValueError(f"fold_key has shape {keys.shape}, observed {usable.shape}; the same is needed")
+    code = np.unique(keys, return_inverse=True)[1]
+    present = np.unique(code[usable])
+    if not 2 <= folds <= len(present):
+        raise ValueError(f"folds is {folds}; it must be between 2 and the number of prompts, {len(present)}")
+    order = np.random.default_rng(0).permutation(len(present))
+    fold = np.zeros(int(code.max()) + 1, np.int64)
+    fold[present[order]] = np.arange(len(present)) % folds
+    return fold[code]
