@@ -3,8 +3,8 @@
     python examples/pandalm.py [DATA]
 
 Three people say which of two responses is better; response 1 is slot A. The majority stands for the truth,
-one annotator for the feedback of a product. Pairs on which either calls a tie are left out. (Six responses are
-JSON booleans instead of text; the votes about them are as good as the others.) The flip rates
+one annotator for the feedback of a product. Pairs on which either calls a tie are left out. (Six responses
+are JSON booleans instead of text; the votes about them are as good as the others.) The flip rates
 
     fnr = P(annotator says B | majority says A)        fpr = P(annotator says A | majority says B)
 
