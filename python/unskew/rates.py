@@ -14,6 +14,7 @@ chosen at random or with the probabilities that are given.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +168,7 @@ def effective(weight: Floats) -> float:
     return float(weight.sum()) ** 2 / square if square > 0 else 0.0
 
 
-def design_weight(design: Ints, prob: Floats) -> Floats:
+def design_weight(design: NDArray[Any], prob: Floats) -> Floats:
     """Weights that let random and stratified gold rows speak for one population.
 
     Within each part 1 / prob (random rows: equal), each part scaled to its own effective size, so that the

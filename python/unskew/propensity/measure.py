@@ -45,7 +45,7 @@ class Report:
         ess: effective sample size (sum w)^2 / sum w^2 of w = o / p.
         max_weight: largest o / p.
         clipped: usable rows whose propensity was raised to the floor.
-        clipped_mass: share of the weight that sits on raised propensities, in all and by recorded label
+        clipped_mass: share of the weight that raising to the floor takes away, in all and by recorded label
             (`audit` gives it by true class): `all`, `1`, `0`.
         ece: mean over bins of |observed - predicted|, weighted by rows.
         bins: rows by propensity, lowest first.
@@ -76,14 +76,14 @@ class Propensity:
         p: propensity, at least the floor; 1 on rows that are not usable. Shape [N].
         report: diagnostics.
         source: `logged`, `cells` or `features`.
-        low: rows whose propensity was raised to the floor. Shape [N].
+        raw: propensity before the floor. Shape [N].
         settings: what the fit found, for example calibration or prior strengths.
     """
 
     p: Floats = field(repr=False)
     report: Report
     source: Source
-    low: Bools = field(repr=False)
+    raw: Floats = field(repr=False)
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -108,17 +108,17 @@ def report(
     """
     before, o = p[usable], observed[usable].astype(np.float64)
     after = np.maximum(before, floor)
-    weight, low = o / after, before < floor
+    weight, lost = o / after, o * (1 / before - 1 / after)
     rows = np.array_split(np.argsort(before, kind="stable"), min(BINS, max(len(before), 1)))
     bins = tuple(
         Bin(float(before[at].mean()), float(o[at].mean()), len(at), float(weight[at].mean()))
         for at in rows
         if len(at)
     )
-    mass = {"all": _mass(weight, low)}
+    mass = {"all": lost_mass(weight, lost)}
     if positive is not None:
         up = np.asarray(positive).astype(bool)[usable]
-        mass |= {"1": _mass(weight * up, low), "0": _mass(weight * ~up, low)}
+        mass |= {"1": lost_mass(weight * up, lost * up), "0": lost_mass(weight * ~up, lost * ~up)}
     n = max(len(before), 1)
     return Report(
         n=len(before),
@@ -126,7 +126,7 @@ def report(
         mean_o_over_p=float(weight.sum() / n),
         ess=effective(weight),
         max_weight=float(weight.max(initial=0.0)),
-        clipped=int(low.sum()),
+        clipped=int((before < floor).sum()),
         clipped_mass=mass,
         ece=sum(b.n * abs(b.observed - b.predicted) for b in bins) / n,
         bins=bins,
@@ -154,9 +154,12 @@ def judge(
             "stands for it when it can never be observed"
         )
     found = report(p, observed, usable, positive=positive, floor=floor)
-    low = usable & (p < floor)
     return Propensity(
-        np.where(usable, np.maximum(p, floor), 1.0), found, source, low, {"floor": floor, **(settings or {})}
+        np.where(usable, np.maximum(p, floor), 1.0),
+        found,
+        source,
+        np.where(usable, p, 1.0),
+        {"floor": floor, **(settings or {})},
     )
 
 
@@ -168,7 +171,7 @@ def masks(observed: ArrayLike, usable: ArrayLike | None) -> tuple[Bools, Bools]:
     return o, use
 
 
-def _mass(weight: Floats, low: Bools) -> float:
-    """Share of the weight on raised propensities; 0 without weight."""
-    total = float(weight.sum())
-    return float(weight[low].sum()) / total if total else 0.0
+def lost_mass(weight: Floats, lost: Floats) -> float:
+    """Share lost / (kept + lost) of the weight; 0 without weight."""
+    total = float(weight.sum() + lost.sum())
+    return float(lost.sum()) / total if total else 0.0

@@ -1,0 +1,17 @@
+"""The audit: what a feedback log can support, in figures and in words, before anything is trained on it.
+
+    verdict = audit.audit(examples, propensities=..., rates=..., posterior=..., quality=..., covariates=...)
+    verdict.colour, verdict.allowed, verdict.sentences
+    plan = audit.gold_plan(examples, 600, seed=0)     # the rows worth labelling
+
+`measure` computes figures from columns, `gates` compares them with limits, `judge` decides, `words` says what
+follows, `plan` chooses what to label, `verdict` is the result. The limits are constants of `gates`.
+"""
+
+from unskew.audit.gates import FAMILIES
+from unskew.audit.judge import audit
+from unskew.audit.measure import covariates
+from unskew.audit.plan import GoldPlan, gold_plan
+from unskew.audit.verdict import Gate, Verdict
+
+__all__ = ["FAMILIES", "Gate", "GoldPlan", "Verdict", "audit", "covariates", "gold_plan"]
