@@ -95,12 +95,40 @@ def rows(names: str, *found: tuple) -> list[dict]:
 
 
 GATES = rows(
-    "colour name value limit sentence",
-    ("green", "effective_sample_size", 1284.6, 1000, "The weighted thumbs are worth 1,285 labels."),
-    ("red", "equal class propensities", 0.0004, 0.01, "Gold rejects that both classes get thumbs alike."),
-    ("amber", "clipped mass", 0.228, 0.2, "22.8 % of the weight of disliked responses is clipped at .02."),
-    ("green", "mean o/p", 1.03, [0.8, 1.25], "Held out, the propensities add up: mean(o/p) is 1.03."),
-    ("green", "D of thumbs", 0.71, 0.2, "Thumbs keep 71 % of the signal (95 % interval 64 to 77 %)."),
+    "colour name value limit binds sentence",
+    (
+        "green",
+        "thumbs: effective_sample_size",
+        1284.6,
+        "200 (amber below 1000)",
+        ["ips"],
+        "The weighted thumbs are worth 1,285 equal ones.",
+    ),
+    (
+        "red",
+        "thumbs: equal class propensities",
+        0.0004,
+        "p-value at least 0.01",
+        ["ips", "doubly_robust"],
+        "Gold labels show that people answer thumbs more often about one class.",
+    ),
+    (
+        "amber",
+        "rating: clipped mass",
+        0.228,
+        "at most 0.2",
+        ["ips", "doubly_robust"],
+        "Raising small propensities to the floor takes away 23 % of the weight of disliked responses.",
+    ),
+    (
+        "green",
+        "thumbs: mean o/p",
+        1.03,
+        [0.8, 1.25],
+        [],
+        "The propensity gives a mean weight of 1.03; right is 1.",
+    ),
+    ("green", "silent responses", 13053, "at least 1", ["evidence"], "13,053 responses got no answer."),
 )
 
 
@@ -126,7 +154,8 @@ def sample_run() -> dict:
                 "often as disliked ones, so weights from features alone are not enough.",
                 "The evidence model carries its own tables and 600 gold labels; it is what was trained.",
             ],
-            "allowed": ["evidence", "classwise-ips"],
+            "allowed": ["evidence", "classwise_ips"],
+            "estimators": {"evidence": "amber", "classwise_ips": "amber", "ips": "red"},
             "gates": GATES,
             "figures": {},
         },

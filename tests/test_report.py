@@ -78,8 +78,8 @@ def test_gates_stand_worst_first_with_value_and_limit(page):
         text.index(name) for name in ("equal class propensities", "clipped mass", "effective sample size")
     ]
     assert order == sorted(order)
-    assert "found 0.228, limit 0.2" in text
-    assert "found 1.03, limit 0.8 to 1.25" in text
+    assert "found 0.228; rule: at most 0.2; concerns ips, doubly robust" in text
+    assert "found 1.03; rule: 0.8 to 1.25" in text
     assert "5 gates, 2 not green" in text
 
 

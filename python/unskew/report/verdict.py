@@ -35,27 +35,50 @@ def verdict(run: Run) -> Html:
     said += [el("p", sentence) for sentence in strings(found.get("sentences"))]
     if reason := mapping(run.get("provenance")).get("accept_red"):
         said.append(el("p", el("strong", "Trained in spite of the audit."), " Reason given: ", reason))
-    if isinstance(allowed := found.get("allowed"), (list, tuple)):
-        said.append(small(f"Estimators allowed on this log: {words(allowed) if allowed else 'none'}."))
+    said.append(estimators(found))
     return join([el("div", *said, class_=f"banner {colour}"), gates(mappings(found.get("gates")))])
 
 
+def estimators(found: Run) -> Html:
+    """The colour of each estimator, or at least which are allowed; the log is as good as the best of them."""
+    judged = [(words(name), colour) for name, colour in mapping(found.get("estimators")).items()]
+    named = [f"{name.replace('_', ' ')} ({colour})" for name, colour in judged if colour in WORST_FIRST]
+    if named:
+        return small(f"Estimators on this log, the one to try first in front: {', '.join(named)}.")
+    allowed = found.get("allowed")
+    if not isinstance(allowed, (list, tuple)):
+        return Html()
+    return small(f"Estimators allowed on this log: {words(allowed) if allowed else 'none'}.")
+
+
 def gates(found: Sequence[Run]) -> Html:
-    """Every rule that was checked, with what was found and its limit."""
+    """Every rule that was checked, worst first; those that passed are folded away."""
     if not found:
         return note("No gate is recorded.")
-    judged = [(colour_of(gate) or "amber", gate) for gate in found]
-    bad = sum(colour != "green" for colour, _ in judged)
-    items = []
-    for colour, gate in sorted(judged, key=lambda pair: WORST_FIRST.index(pair[0])):
-        name = words(gate.get("name", "gate")).replace("_", " ")
-        parts = [(key, gate.get(field)) for key, field in (("found", "value"), ("limit", "limit"))]
-        figures = ", ".join(f"{key} {bounds(value)}" for key, value in parts if value is not None)
-        title = (el("strong", name), " ", el("span", colour, class_="word"))
-        body = el("div", *title, el("p", gate.get("sentence") or ""), small(figures))
-        items.append(el("li", symbol(colour), body, class_=colour))
-    head = el("h3", f"What was checked: {len(found)} gates, {bad} not green")
-    return join([head, el("ul", *items, class_="gates")])
+    judged = sorted(
+        ((colour_of(gate) or "amber", gate) for gate in found), key=lambda g: WORST_FIRST.index(g[0])
+    )
+    failed = [item(gate, colour) for colour, gate in judged if colour != "green"]
+    passed = [item(gate, colour) for colour, gate in judged if colour == "green"]
+    parts = [el("h3", f"What was checked: {len(found)} gates, {len(failed)} not green")]
+    if failed:
+        parts.append(small("A red gate refuses the estimators that it concerns, not the others."))
+        parts.append(el("ul", *failed, class_="gates"))
+    if passed:
+        summary = el("summary", f"{len(passed)} gates that passed")
+        parts.append(el("details", summary, el("ul", *passed, class_="gates")))
+    return join(parts)
+
+
+def item(gate: Run, colour: str) -> Html:
+    """One rule: its name, what was found, its limit, and the estimators it holds for."""
+    parts = [(key, gate.get(field)) for key, field in (("found", "value"), ("rule:", "limit"))]
+    figures = [f"{key} {bounds(value)}" for key, value in parts if value is not None]
+    if binds := strings(gate.get("binds")):
+        figures.append(f"concerns {', '.join(binds)}".replace("_", " "))
+    name = words(gate.get("name", "gate")).replace("_", " ")
+    body = (el("strong", name), " ", el("span", colour, class_="word"), el("p", gate.get("sentence") or ""))
+    return el("li", symbol(colour), el("div", *body, small("; ".join(figures))), class_=colour)
 
 
 def bounds(limit: object) -> str:
