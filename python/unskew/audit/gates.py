@@ -107,8 +107,8 @@ def _silence(case: Case) -> Iterator[Gate]:
         "can be seen."
         if fine
         else f"Every response that offered {name} has an answer to it, so the log seems to keep voted rows "
-        "only. How often people answer cannot be known, and weights have nothing to stand on. Log the responses "
-        "that nobody voted on, too."
+        "only. How often people answer cannot be known, and weights have nothing to stand on. Log the "
+        "responses that nobody voted on, too."
     )
     colour: Colour = "green" if fine else "red"
     yield case.gate("silent responses", silent, "at least 1", colour, said, (*WEIGHTS, "classwise_ips"))
@@ -338,8 +338,8 @@ def whole_log(
         f"{silent:,} of {int(rows.sum()):,} responses got no feedback of any kind; their silence is "
         "evidence, too."
         if fine
-        else "Every response has some feedback, so the silent ones were not logged. What silence means cannot "
-        "be learned, and a model would describe the people who answer."
+        else "Every response has some feedback, so the silent ones were not logged. What silence means "
+        "cannot be learned, and a model would describe the people who answer."
     )
     yield Gate("silent responses", silent, "at least 1", "green" if fine else "red", said, binds)
     n, liked = len(labels), float(labels.sum())

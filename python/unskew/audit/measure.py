@@ -134,8 +134,7 @@ def class_propensities(examples: Examples, column: Column) -> Classwise | None:
 
 
 def liked_share(column: Column, rates: Noise | None, posterior: Floats | None) -> Floats | None:
-    """P(liked) of observed rows as the log tells it: evidence, else recorded labels with their flips "
-    "undone."""
+    """P(liked) of observed rows as the log tells it: by evidence, else recorded labels with flips undone."""
     if posterior is not None:
         return posterior
     if rates is None or rates.D <= 0:

@@ -18,8 +18,7 @@ from unskew.noise import Noise
 from unskew.rates import Floats, Ints, Liked, design_weight, effective, wilson
 
 TWO_SIDED, ONE_SIDED, SILENT = 2.0, 1.0, 1.5
-"""Share of the stratified part for each recorded label of a two-sided kind, each one-sided kind, and "
-"silence."""
+"""Share of the stratified part for each label of a two-sided kind, each one-sided kind, and silence."""
 
 GUESS = 0.15
 """Error rates on which the expected widths are planned."""

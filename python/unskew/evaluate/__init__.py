@@ -1,0 +1,48 @@
+"""How good a reward model is: against the truth, against gold labels, and against logs, always with
+intervals.
+
+    metrics(probability, truth)                     oracle labels or probabilities
+    against_gold(probability, label, design, prob)  gold, by the inverse of its design
+    against_log(probability, columns)               columns of `estimators`: corrected, weighted feedback
+    compare(a, b, truth)                            two models on the same rows: the difference and its
+    interval policy_value(reward, logged_prob, target_prob)  what another policy would earn, from a log
+
+Every metric is a function of two numbers a row, the weight a and the weighted truth b of `estimators.Columns`
+(complete truth t: a = 1, b = t). With s the predicted probability, and sums over rows,
+
+    brier          sum (a s^2 - 2 b s + b) / sum a
+    accuracy       sum (b [s >= 1/2] + (a - b) [s < 1/2]) / sum a
+    mean_error     sum (a s - b) / sum a
+    r2             1 - brier / (m (1 - m)),  m = sum b / sum a
+    auc            P(s of a liked row > s of a disliked one), weights b and a - b, ties count half
+    ece            sum over bins of |sum a s - sum b| / sum a
+    best_of_n      mean truth of the response predicted best among n drawn from all rows, exactly
+    best_of_group  the same within each group of responses shown together
+
+A probability as truth counts as a share b of a liked and 1 - b of a disliked response, so `brier` is the
+expected one of the hidden label. Intervals: Bayesian bootstrap of whole clusters (prompts), value +- 1.96
+standard deviations; for the same seed two models get the same weights, which is what pairs a comparison.
+"""
+
+from unskew.evaluate.metrics import (
+    METRICS,
+    against_gold,
+    against_log,
+    compare,
+    histogram,
+    metrics,
+    reliability,
+)
+from unskew.evaluate.policy import PolicyValue, policy_value
+
+__all__ = [
+    "METRICS",
+    "PolicyValue",
+    "against_gold",
+    "against_log",
+    "compare",
+    "histogram",
+    "metrics",
+    "policy_value",
+    "reliability",
+]
