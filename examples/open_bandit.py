@@ -2,10 +2,10 @@
 
     python examples/open_bandit.py [DATA] [--store STORE]
 
-The Open Bandit data hold two logs of the same shop page, 10,000 impressions each: one filled at random, one by
-Bernoulli Thompson sampling (bts). Both are rewritten as canonical events (an impression a row, a click event
-where somebody clicked), ingested into one store, and read back. Then: what would bts earn, judged from the
-random log alone?
+The Open Bandit data hold two logs of the same shop page, 10,000 impressions each: one filled at random, one
+by Bernoulli Thompson sampling (bts). Both are rewritten as canonical events (an impression a row, a click
+event where somebody clicked), ingested into one store, and read back. Then: what would bts earn, judged from
+the random log alone?
 
     w = P(item | position) under bts / logged propensity,   value = sum w click / sum w   (SNIPS)
 
