@@ -80,6 +80,11 @@ class Case:
         return self.column.name
 
     @property
+    def share(self) -> float | None:
+        """Observed rows of the rarer class as a share of the usable rows, None when nobody can count them."""
+        return None if self.counts is None else self.counts.fewest / max(self.column.n, 1)
+
+    @property
     def designed(self) -> bool:
         """Whether the product itself decided, with known probabilities, whom to ask."""
         return self.propensity is not None and self.propensity.source == "logged"
@@ -245,49 +250,46 @@ def _examples(case: Case) -> Iterator[Gate]:
     )
     if counts.low is None or counts.p1 is None or counts.p0 is None:
         return
-    least = counts.low < CLASS_LOW
+    yield case.gate("smaller class propensity", *_speaks(name, counts), TARGETS)
+
+
+def _speaks(name: str, counts: Classes) -> tuple[float, str, Colour, str]:
+    """Value, limit, colour and sentence about the class that answers less."""
+    low, p1, p0 = counts.low or 0.0, counts.p1 or 0.0, counts.p0 or 0.0
     said = (
-        f"People answer {name} on {counts.p1:.1%} of liked and {counts.p0:.1%} of disliked responses; the "
-        f"smaller may be as low as {counts.low:.1%}."
+        f"People answer {name} on {p1:.1%} of liked and {p0:.1%} of disliked responses; the smaller may be "
+        f"as low as {low:.1%}."
     )
-    limit = f"lower bound at least {CLASS_LOW}"
-    binds = TARGETS if case.gold else (*TARGETS, "evidence")
-    tail = " One class hardly ever speaks, and weights cannot make up for that." if least else ""
-    colour: Colour = "red" if least else "green"
-    yield case.gate("smaller class propensity", counts.low, limit, colour, said + tail, binds)
-    if least and case.gold:
-        tail = f" As evidence, {name} leans on the gold labels for that class."
-        yield case.gate(
-            "smaller class propensity as evidence", counts.low, limit, "amber", said + tail, ("evidence",)
-        )
+    if low >= CLASS_LOW:
+        return low, f"lower bound at least {CLASS_LOW}", "green", said
+    said += " One class hardly ever speaks, and weights cannot make up for that."
+    return low, f"lower bound at least {CLASS_LOW}", "red", said
 
 
 def _no_gold(case: Case) -> Iterator[Gate]:
-    if case.gold or case.designed:
-        return
-    name, counts, n = case.name, case.counts, case.column.n
+    if not case.gold and not case.designed:
+        yield case.gate("no gold", *_unchecked(case.name, case.counts, case.column.n), TARGETS)
+
+
+def _unchecked(name: str, counts: Classes | None, n: int) -> tuple[float | None, str, Colour, str]:
+    """Value, limit, colour and sentence about selection that no gold label can check."""
     limit = f"gold, or at least {EXAMPLES} and {SHARE:.0%} of each class observed"
-    binds = (*TARGETS, "evidence")
     if counts is None:
         said = (
             f"Without gold labels or known error rates nobody can say how many answers to {name} are about "
             "disliked responses."
         )
-        yield case.gate("no gold", None, limit, "red", said, binds)
-        return
-    share = counts.fewest / max(case.column.n, 1)
+        return None, limit, "red", said
+    share = counts.fewest / max(n, 1)
     said = (
         f"Without gold labels nothing in the log tells whether liking a response changes who answers {name}. "
         f"About {counts.fewest:,.0f} answers, {share:.2%} of {n:,} responses, are of the rarer class (by "
         f"{counts.source})"
     )
-    few = counts.fewest < EXAMPLES or share < SHARE
-    said += (
-        f"; below {EXAMPLES} or {SHARE:.0%} the other class drowns it, however long the log grows."
-        if few
-        else "."
-    )
-    yield case.gate("no gold", share, limit, "red" if few else "amber", said, binds)
+    if counts.fewest < EXAMPLES or share < SHARE:
+        said += f"; below {EXAMPLES} or {SHARE:.0%} the other class drowns it, however long the log grows."
+        return share, limit, "red", said
+    return share, limit, "amber", f"{said}."
 
 
 def _classwise(case: Case) -> Iterator[Gate]:
@@ -328,7 +330,10 @@ RULES: tuple[Callable[[Case], Iterator[Gate]], ...] = (
 def whole_log(
     examples: Examples, cases: Sequence[Case], labels: Floats, warnings: Sequence[str]
 ) -> Iterator[Gate]:
-    """Gates of evidence, which reads all kinds together."""
+    """Gates of evidence, which reads all kinds together and is as good as the best of them.
+
+    Classes are counted on the two-sided kind in which the rarer class has the largest share.
+    """
     binds = ("evidence",)
     usable = examples.offered & examples.closed
     rows = usable.any(1)
@@ -342,6 +347,8 @@ def whole_log(
         "cannot be learned, and a model would describe the people who answer."
     )
     yield Gate("silent responses", silent, "at least 1", "green" if fine else "red", said, binds)
+    counted = [case for case in cases if case.counts is not None]
+    voice = max(counted, key=lambda case: case.share or 0.0, default=None)
     n, liked = len(labels), float(labels.sum())
     if n < GOLD:
         some = "There are no gold labels" if n == 0 else f"There are only {n} gold labels"
@@ -349,15 +356,22 @@ def whole_log(
             f"{some}; {GOLD} are the least that count. Without them the meaning of each kind of feedback "
             "rests on assumptions that the log cannot check."
         )
-        colour: Colour = "amber" if cases else "red"
-        yield Gate("gold labels", n, f"at least {GOLD}", colour, said, binds)
+        yield Gate("gold labels", n, f"at least {GOLD}", "amber", said, binds)
+        if voice is None:
+            yield Gate("no gold", *_unchecked("anything", None, 0), binds)
+        else:
+            yield Gate("no gold", *_unchecked(voice.name, voice.counts, voice.column.n), binds)
     else:
         said = f"{n} gold labels ({liked:.0f} liked) say what each kind of feedback means."
         yield Gate("gold labels", n, f"at least {GOLD}", "green", said, binds)
-        counted = [case.counts for case in cases if case.counts is not None]
-        seen = max((c.fewest for c in counted), default=0.0) + min(liked, n - liked)
+        seen = (0.0 if voice is None or voice.counts is None else voice.counts.fewest) + min(liked, n - liked)
         said = f"Answers and gold labels together hold about {seen:,.0f} responses of the rarer class."
-        colour = "amber" if seen < EXAMPLES else "green"
-        yield Gate("examples for evidence", seen, f"at least {EXAMPLES}", colour, said, binds)
+        fewer: Colour = "amber" if seen < EXAMPLES else "green"
+        yield Gate("examples for evidence", seen, f"at least {EXAMPLES}", fewer, said, binds)
+    if voice is not None and voice.counts is not None and voice.counts.low is not None:
+        value, limit, colour, said = _speaks(voice.name, voice.counts)
+        if colour == "red" and n >= GOLD:
+            colour, said = "amber", f"{said} Evidence leans on the gold labels for that class."
+        yield Gate("smaller class propensity", value, limit, colour, said, binds)
     for warning in warnings:
         yield Gate("fit of evidence", None, "no warning", "amber", warning, binds)
