@@ -8,17 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unskew.losses.numeric import NumericError
+
 Floats = NDArray[np.float64]
 Weights = NDArray[np.float32]
 
 CHUNK = 65_536
 """Rows scored at a time."""
-
-
-class NumericError(ArithmeticError):
-    """A number that must be finite is not."""
-
-    exit_code = 7
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,130 @@
+"""The likelihood of everything recorded about a response, with the hidden label summed out.
+
+Each response has one hidden r in {0, 1}, P(r = 1 | x) = sigmoid(z(x)). Every kind k that was offered, and
+whose window is closed, happened or not, independently of the other kinds given (x, r):
+
+    logit P(happened_k | x, r) = g_k(x) + (r - 1/2) effect_k
+    logit P(recorded 1 | happened, r) = level_k + (r - 1/2) contrast_k        two-sided kinds
+
+so 1 - fnr = sigmoid(level + contrast / 2) and fpr = sigmoid(level - contrast / 2). With l_r the sum over
+kinds of log P(recorded | x, r), a row loses
+
+    no gold label      softplus(z) - logaddexp(z + l_1, l_0)
+    gold label y       softplus(z) - y (z + l_1) - (1 - y) l_0
+
+z and g_k are linear in the features, with an offset each. Without g_k the hidden class turns into "gets
+feedback" as soon as some feature scales the rate of feedback, so there is no way to leave them out. Signs are
+fixed by what a kind means: contrast > 0 (fnr + fpr < 1), effect > 0 for a positive and < 0 for a negative
+one-sided kind; the effect of a two-sided kind, who answers, is free.
+
+Source: Dawid and Skene, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm"
+(1979), with heads in the place of constants and silence as a record; maximised directly instead of by EM.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid, softplus
+
+from unskew.events import Kind
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was recorded about N responses, K kinds.
+
+    Args:
+        usable: offered and closed. Shape [N, K], bool.
+        happened: anything was recorded. Shape [N, K], bool.
+        up: sign of the recorded label of a two-sided kind: 1, -1, and 0 where there is none. Shape [N, K].
+        gold: true label in [0, 1], NaN where there is none. Shape [N].
+        sign: 0 for two-sided kinds, 1 and -1 for positive and negative one-sided ones. Shape [K].
+    """
+
+    usable: Tensor
+    happened: Tensor
+    up: Tensor
+    gold: Tensor
+    sign: Tensor
+
+    def at(self, rows: Tensor) -> "Record":
+        """The given rows."""
+        return Record(self.usable[rows], self.happened[rows], self.up[rows], self.gold[rows], self.sign)
+
+
+class Tables(NamedTuple):
+    """Unconstrained numbers behind the tables; see `effect` and `contrast`.
+
+    Args:
+        effect: what liking adds to the log-odds of happening. Shape [K].
+        level: mean log-odds of a recorded 1, two-sided kinds. Shape [K].
+        contrast: what liking adds to them. Shape [K].
+    """
+
+    effect: Tensor
+    level: Tensor
+    contrast: Tensor
+
+    @classmethod
+    def start(cls, sign: Tensor) -> "Tables":
+        """fnr = fpr = .18; one-sided kinds three times as likely on their side, answers equally likely."""
+        return cls(torch.where(sign == 0, 0.0, 0.7), torch.zeros_like(sign), torch.full_like(sign, 2.9))
+
+
+def effect(tables: Tables, sign: Tensor) -> Tensor:
+    """Effect of the label on happening, with the sign that the kind declares. Shape [K]."""
+    return torch.where(sign == 0, tables.effect, sign * softplus(tables.effect))
+
+
+def contrast(tables: Tables) -> Tensor:
+    """Effect of the label on the record, positive. Shape [K]."""
+    return softplus(tables.contrast)
+
+
+def record_given_label(g: Tensor, tables: Tables, record: Record) -> tuple[Tensor, Tensor]:
+    """(l_1, l_0): log P(recorded | x, r) summed over the kinds usable on a row. Shape [N] each.
+
+    Args:
+        g: log-odds of happening, label apart. Shape [N, K].
+        tables: the tables.
+        record: the record.
+    """
+    half, tilt = effect(tables, record.sign) / 2, contrast(tables) / 2
+    sided = 2.0 * record.happened - 1
+
+    def given(r: int) -> Tensor:
+        happening = logsigmoid(sided * (g + r * half))
+        label = torch.where(record.up == 0, 0.0, logsigmoid(record.up * (tables.level + r * tilt)))
+        return torch.where(record.usable, happening + label, 0.0).sum(1)
+
+    return given(1), given(-1)
+
+
+def losses(line: Tensor, tables: Tables, record: Record) -> Tensor:
+    """Loss of each row; see the module. Shape [N].
+
+    Args:
+        line: z and g_1 .. g_K. Shape [N, 1 + K].
+        tables: the tables.
+        record: the record.
+    """
+    z = line[:, 0]
+    liked, disliked = record_given_label(line[:, 1:], tables, record)
+    hidden = torch.logaddexp(z + liked, disliked)
+    y = torch.nan_to_num(record.gold)
+    known = y * (z + liked) + (1 - y) * disliked
+    return softplus(z) - torch.where(torch.isnan(record.gold), hidden, known)
+
+
+def record_of(
+    kinds: Sequence[Kind], usable: Tensor, observed: Tensor, positive: Tensor, gold: Tensor
+) -> Record:
+    """The record from the columns of a log: two-sided labels signed, one-sided kinds happened or not."""
+    sign = torch.tensor([{"positive": 1.0, "negative": -1.0}.get(kind.side, 0.0) for kind in kinds])
+    two = torch.tensor([kind.two_sided for kind in kinds], dtype=torch.bool)
+    happened = torch.where(two, observed, positive) & usable
+    up = torch.where(happened & two, 2.0 * positive - 1, 0.0)
+    return Record(usable, happened, up.double(), gold, sign.double())

@@ -1,0 +1,96 @@
+"""What the fitted likelihood says about each kind of feedback, with intervals.
+
+Means over the usable rows of a kind, weighted by P(r | x):
+
+    P(happened | liked) = sum q p_1 / sum q,    P(happened | not) = sum (1 - q) p_0 / sum (1 - q)
+
+with q = sigmoid(z) and p_r = sigmoid(g + (r - 1/2) effect); fnr and fpr of two-sided kinds are tables as they
+are. Covariance: the inverse observed information of the tables and of the offset and the scale of every head,
+carried to these means by the delta method. The direction of a head is taken as found: the intervals know how
+uncertain its level and strength are, not where it points.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unskew.events import Kind
+from unskew.evidence.likelihood import Record, Tables, contrast, effect, losses
+from unskew.rates import Share
+
+
+def rows(line: Tensor, tables: Tables, record: Record, kinds: Sequence[Kind]) -> list[dict[str, Any]]:
+    """One mapping a rate: kind, parameter, estimate, low, high, source.
+
+    Args:
+        line: z and g_1 .. g_K of the rows that were fitted. Shape [N, 1 + K].
+        tables: the fitted tables.
+        record: what was recorded about these rows.
+        kinds: the K kinds.
+    """
+    point = torch.cat([torch.zeros(2 * line.shape[1], dtype=torch.float64), *tables])
+
+    def moved(at: Tensor) -> tuple[Tensor, Tables]:
+        """Line and tables at a point: every head shifted and stretched."""
+        shift, stretch, *rest = torch.split(at, [line.shape[1]] * 2 + [len(kinds)] * 3)
+        return line * (1 + stretch) + shift, Tables(*rest)
+
+    def total(at: Tensor) -> Tensor:
+        moved_line, moved_tables = moved(at)
+        return losses(moved_line, moved_tables, record).sum()
+
+    def values(at: Tensor) -> Tensor:
+        moved_line, moved_tables = moved(at)
+        return torch.stack([value for _, _, value in _values(moved_line, moved_tables, record, kinds)])
+
+    information = torch.autograd.functional.hessian(total, point)  # type: ignore[no-untyped-call]
+    slopes = torch.autograd.functional.jacobian(values, point)  # type: ignore[no-untyped-call]
+    covariance = slopes @ torch.linalg.pinv(information, rtol=1e-9, hermitian=True) @ slopes.T
+    found = []
+    for (name, parameter, value), variance in zip(
+        _values(line, tables, record, kinds), covariance.diagonal().tolist(), strict=True
+    ):
+        low, high = Share(float(value), max(variance, 0.0)).interval
+        found.append(
+            {
+                "kind": name,
+                "parameter": parameter,
+                "estimate": float(value),
+                "low": low,
+                "high": high,
+                "source": "evidence",
+            }
+        )
+    return found
+
+
+def _values(
+    line: Tensor, tables: Tables, record: Record, kinds: Sequence[Kind]
+) -> list[tuple[str, str, Tensor]]:
+    """(kind, parameter, value) of every table; kinds that are usable nowhere are left out."""
+    q = torch.sigmoid(line[:, 0])
+    half, tilt = effect(tables, record.sign) / 2, contrast(tables) / 2
+    found = []
+    for k, kind in enumerate(kinds):
+        at = record.usable[:, k]
+        if not bool(at.any()):
+            continue
+        liked, g = q[at], line[at, 1 + k]
+        verb = "answered" if kind.two_sided else "happened"
+        for word, weight, side in (("liked", liked, 1), ("not", 1 - liked, -1)):
+            rate = (weight * torch.sigmoid(g + side * half[k])).sum() / weight.sum()
+            found.append((kind.name, f"P({verb}|{word})", rate))
+        if kind.two_sided:
+            found.append((kind.name, "fnr", torch.sigmoid(-tables.level[k] - tilt[k])))
+            found.append((kind.name, "fpr", torch.sigmoid(tables.level[k] - tilt[k])))
+    return found
+
+
+def mean_rate(found: Sequence[dict[str, Any]], kind: str, parameter: str) -> float:
+    """The estimate of one table, nan when it is not among them."""
+    return next(
+        (row["estimate"] for row in found if (row["kind"], row["parameter"]) == (kind, parameter)), np.nan
+    )
