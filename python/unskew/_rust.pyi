@@ -30,7 +30,8 @@ def ingest(
 ) -> str:
     """Read logs into a store, in one commit or not at all; returns the report as JSON.
 
-    `threads=0` means two; `max_bad` is `"N"` or `"P%"`; `until` is RFC 3339; `progress(bytes, lines)` may raise to stop.
+    `threads=0` means two; `max_bad` is `"N"` or `"P%"`; `until` is RFC 3339; `progress(bytes, lines)` may
+    raise to stop.
     """
 
 def open_store(path: str | PathLike[str]) -> str:

@@ -107,7 +107,7 @@ def fit(
     speaks = use.any(1) | ~np.isnan(label)
     fold = _folds(fold_key, folds, speaks)
     record = record_of(kinds, *(torch.from_numpy(c) for c in (use, seen, up, label)))
-    rows = torch.from_numpy(np.ascontiguousarray(X, np.float32))
+    rows = torch.from_numpy(np.array(X, np.float32))
     inside = [torch.from_numpy(np.flatnonzero(speaks & (fold != number))) for number in range(folds)]
     everywhere = torch.from_numpy(np.flatnonzero(speaks))
     frame = axes(X)  # of the features alone, so one frame serves every fold

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unskew.losses.numeric import NumericError
+from unskew.losses.numeric import NumericError as NumericError
 
 Floats = NDArray[np.float64]
 Weights = NDArray[np.float32]

@@ -1,0 +1,109 @@
+"""Rows back out of a store, and debiased pairs for trainers that are not ours."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unskew.data import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMATS = ("jsonl", "csv", "parquet", "trl")
+
+
+def export(
+    store: "str | Path", output: "str | Path", *, form: str = "jsonl", table: str = "impressions"
+) -> dict[str, Any]:
+    """Write a table of a store, or debiased preference pairs.
+
+    The row formats give every committed row back; binary keys become hexadecimal text. `trl` writes one line
+    a pair with TRL's `prompt`, `chosen`, `rejected` and our columns beside them (see `debiased_pairs`); a
+    trainer that does not know them ignores them.
+
+    Args:
+        store: store directory.
+        output: file to write.
+        form: `jsonl`, `csv`, `parquet` or `trl`.
+        table: which table the row formats write.
+
+    Returns:
+        rows and bytes written.
+
+    Raises:
+        ValueError: unknown format or table; `trl` without usable pairs.
+    """
+    if form not in FORMATS:
+        raise ValueError(f"format is {form!r}; it must be one of {', '.join(FORMATS)}")
+    opened = Store.open(store)
+    path = Path(output)
+    if form == "trl":
+        rows = _write_lines(path, debiased_pairs(opened))
+        return {"pairs": rows, "bytes": path.stat().st_size}
+    if table not in opened.ledger["parts"]:
+        raise ValueError(f"table is {table!r}; this store has {', '.join(sorted(opened.ledger['parts']))}")
+    content = _readable(opened.table(table))
+    if form == "jsonl":
+        _write_lines(path, (row for batch in content.to_batches(4096) for row in batch.to_pylist()))
+    elif form == "csv":
+        import pyarrow.csv
+
+        pyarrow.csv.write_csv(content, path)
+    else:
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(content, path)
+    return {"rows": content.num_rows, "bytes": path.stat().st_size}
+
+
+def debiased_pairs(store: Store) -> Iterator[dict[str, Any]]:
+    """Preference pairs of responses shown together, with targets corrected for noise and selection.
+
+    Target of a pair: b = (1 + Y_a - Y_b) / 2 with the doubly robust item targets of the newest audit
+    (`estimators.pairs_from_items`). `chosen` is the side with the larger target; `label_prob` is the target
+    of "chosen is better" and may pass 1, as unbiased targets do; train on it with the folded loss, or clip it
+    and accept the bias; `weight` is a.
+
+    Raises:
+        ValueError: no response was shown beside another, or the store has no audit.
+    """
+    from unskew import pipeline
+    from unskew.data import texts
+
+    pairs = pipeline.pair_targets(store)
+    prompts, responses = texts(store, pairs.rows)
+    for index in range(len(pairs.a)):
+        a, b = int(pairs.side_a[index]), int(pairs.side_b[index])
+        target = float(pairs.target[index])
+        chosen, rejected = (a, b) if target >= 0.5 else (b, a)
+        yield {
+            "prompt": prompts[a],
+            "chosen": responses[chosen],
+            "rejected": responses[rejected],
+            "label_prob": max(target, 1 - target),
+            "weight": float(pairs.a[index]),
+            "margin": 0.0,
+            "observed_chosen": bool(pairs.observed[chosen]),
+            "observed_rejected": bool(pairs.observed[rejected]),
+        }
+
+
+def _write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8") as target:
+        for row in rows:
+            target.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+            count += 1
+    return count
+
+
+def _readable(table: "pa.Table") -> "pa.Table":
+    """Binary columns as hexadecimal text."""
+    import pyarrow as pa
+
+    for index, name in enumerate(table.schema.names):
+        if pa.types.is_fixed_size_binary(table.schema.field(index).type):
+            text = [None if value is None else value.hex() for value in table[name].to_pylist()]
+            table = table.set_column(index, name, pa.array(text, pa.string()))
+    return table

@@ -1,0 +1,38 @@
+"""The road from a store to a reward model: nuisances, columns, model, numbers.
+
+    pipeline.audit_store("store", gold="gold.jsonl")["colour"]
+    run = pipeline.train("store", "run")
+    pipeline.train("store", "run", pipeline.TrainConfig(estimator="ips"))
+
+`material` estimates the nuisances, `recipes` turns them into columns (a new estimator is a function there),
+`arms` trains and measures models side by side, `store` keeps what was estimated, `run` says it as data, and
+`road` joins them. The command line only calls this.
+"""
+
+from unskew.pipeline.config import Refused, TrainConfig
+from unskew.pipeline.recipes import RECIPES, UNSAFE
+from unskew.pipeline.road import (
+    Pairs,
+    Truth,
+    audit_store,
+    evaluate_model,
+    pair_targets,
+    score_file,
+    train,
+    write_gold_plan,
+)
+
+__all__ = [
+    "RECIPES",
+    "UNSAFE",
+    "Pairs",
+    "Refused",
+    "TrainConfig",
+    "Truth",
+    "audit_store",
+    "evaluate_model",
+    "pair_targets",
+    "score_file",
+    "train",
+    "write_gold_plan",
+]

@@ -1,0 +1,176 @@
+"""Models side by side: each trained on its own columns, measured on prompts it has not seen."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from unskew import evaluate
+from unskew.audit import Verdict
+from unskew.data import Examples
+from unskew.estimators import Mixture, ess
+from unskew.pipeline.config import Refused, TrainConfig
+from unskew.pipeline.material import Material
+from unskew.pipeline.recipes import RECIPES, UNSAFE, Recipe, Target, columns_inside
+from unskew.rates import Floats, design_weight
+from unskew.reward import HeadFit, fit_head
+
+LABELS = {
+    "evidence": "evidence: all feedback and gold in one likelihood",
+    "classwise_ips": "class-wise weights, corrected labels",
+    "doubly_robust": "doubly robust targets",
+    "snips": "self-normalised weights, corrected labels",
+    "ips": "inverse propensity weights, corrected labels",
+    "noise_corrected": "corrected labels, no weights",
+    "pairs": "pairs shown together, doubly robust targets",
+    "naive": "naive: thumbs and ratings as they come",
+    "gold": "gold labels alone",
+    "causalrm-ips": "CausalRM-IPS as published",
+    "causalrm-dr": "CausalRM-DR as published",
+}
+"""Names of the recipes for a person."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A trained model and its out-of-fold predictions.
+
+    Args:
+        name, label, role: what it is; roles are `ours`, `naive`, `baseline`, `unsafe`, `ideal`.
+        fit: the head trained on all prompts.
+        target: what it was trained on.
+        probability: P(liked) of each row, by a model that saw neither its prompt nor its gold. Shape [N].
+    """
+
+    name: str
+    label: str
+    role: str
+    fit: HeadFit = field(repr=False)
+    target: Target = field(repr=False)
+    probability: Floats = field(repr=False)
+
+
+def train_arm(
+    material: Material,
+    name: str,
+    settings: TrainConfig,
+    *,
+    recipe: Recipe | None = None,
+    role: str | None = None,
+) -> Arm:
+    """Train one recipe on all prompts, and once for each fold of the evidence with that fold hidden.
+
+    Args:
+        material: rows and nuisances.
+        name: a name in `RECIPES`, or of the recipe that is given.
+        settings: head and seed.
+        recipe: the recipe; that of the name when absent.
+        role: `naive` and `unsafe` follow from the name; `ours` otherwise.
+
+    Raises:
+        ValueError: no recipe has that name, or its columns cannot be trained on.
+        Refused: what the recipe needs is not there.
+    """
+    make = recipe or recipe_of(name)
+    target = make(material)
+    fit = _train(material, target, settings)
+    decay = fit.history[fit.best_epoch]["step"]
+    rows = np.zeros(len(material.examples))
+    if material.evidence is not None:
+        for number in range(len(material.evidence.q_by)):
+            part = material.without(number)
+            found = _train(part, columns_inside(part, make(part)), settings, decay=decay)
+            held = material.evidence.fold == number
+            rows[held] = 0.5 * (1 + np.tanh(0.5 * found.head(material.X[held])))
+    known = "naive" if name == "naive" else "unsafe" if name in UNSAFE else "ours"
+    return Arm(name, LABELS.get(name, name), role or known, fit, target, rows)
+
+
+def recipe_of(name: str) -> Recipe:
+    """The recipe of a name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"estimator is {name!r}; it must be auto or one of {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def _train(m: Material, target: Target, settings: TrainConfig, decay: float | None = None) -> HeadFit:
+    options: dict[str, Any] = {"head": settings.head, "seed": settings.seed}
+    if decay is not None and settings.head == "linear":
+        options["decays"] = (decay,)  # chosen on all prompts
+    return fit_head(
+        m.X,
+        target.columns,
+        groups=m.examples.prompt_hash,
+        loss=target.loss,
+        pairs=target.pairs,
+        **options,
+    )
+
+
+def measured(arm: Arm, rows: Examples, truth: Floats | None, bootstrap: int) -> dict[str, Any]:
+    """An arm as the report shows it, measured where the truth is known.
+
+    Args:
+        arm: the arm.
+        rows: the live rows, with gold.
+        truth: true labels of every row of a simulated log, NaN where unknown; gold when absent. Shape [N].
+        bootstrap: replications behind the intervals.
+    """
+    known = ~np.isnan(rows.gold if truth is None else truth)
+    p, cluster, group = arm.probability[known], rows.prompt_hash[known], rows.group[known]
+    found: dict[str, Any] = {"name": arm.name, "label": arm.label, "role": arm.role}
+    found["histogram"] = evaluate.histogram(arm.probability)
+    if known.any():
+        options: dict[str, Any] = {"cluster": cluster, "bootstrap": bootstrap}
+        if truth is not None:
+            found["metrics"] = evaluate.metrics(p, truth[known], group=group, **options)
+            found["reliability"] = evaluate.reliability(p, truth[known])
+        else:
+            design, prob = rows.gold_design[known], rows.gold_prob[known]
+            found["metrics"] = evaluate.against_gold(p, rows.gold[known], design, prob, **options)
+            weight = design_weight(design, prob)
+            found["reliability"] = evaluate.reliability(p, rows.gold[known], weight=weight)
+    return found
+
+
+def weights(arm: Arm) -> dict[str, Any]:
+    """What an arm's weights leave of the log, and what was clipped."""
+    columns = arm.target.columns
+    w = np.abs(columns.w if isinstance(columns, Mixture) else columns.a)
+    counts = columns.counts
+    return {
+        "estimator": arm.label,
+        "ess": ess(w),
+        "n": int((w != 0).sum()),
+        "max_weight": float(w.max(initial=0.0)),
+        "clipped": counts.clipped + counts.capped + counts.raised,
+        "outside": counts.outside,
+    }
+
+
+def choose(settings: TrainConfig, verdict: Verdict) -> str:
+    """The estimator to train: the one asked for, or the first that the audit allows.
+
+    Raises:
+        Refused: the audit refuses it and no reason is given to go on.
+        ValueError: no recipe has that name.
+    """
+    name = settings.estimator
+    if name == "auto":
+        if verdict.allowed:
+            return verdict.allowed[0]
+        name = next(iter(verdict.estimators), "")
+        if not name:
+            raise Refused(" ".join(verdict.sentences))
+    recipe_of(name)
+    judged = "doubly_robust" if name == "pairs" else name
+    if verdict.estimators.get(judged, verdict.colour if name in UNSAFE else "green") == "red":
+        if settings.accept_red:
+            return name
+        why = " ".join(verdict.reasons(judged) or verdict.sentences)
+        raise Refused(f"the audit refuses {name}: {why} To train all the same, say why: --accept-red REASON")
+    return name

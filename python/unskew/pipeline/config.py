@@ -1,0 +1,83 @@
+"""Settings of a run: one dataclass, read from YAML, overridden by flags."""
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from unskew.features import Encoder, Featurizer, Hashing
+
+
+class Refused(Exception):
+    """The audit does not allow what was asked for."""
+
+    exit_code = 8
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What `unskew train` reads from `-c run.yaml` and its flags.
+
+    Args:
+        estimator: `auto`, or a name in `recipes.RECIPES`.
+        features: `hashing`, or the path or name of a Hugging Face model.
+        head: `linear` or `mlp`.
+        noise: known error rates by kind, `[fnr, fpr]`; they replace those from gold.
+        propensity: file (JSON lines, CSV, Parquet or Arrow) with `response` and columns `p_<kind>`: known
+            probabilities that feedback is given; they replace ours.
+        compare: further recipes to train and show beside.
+        accept_red: why to train although the audit refuses; goes on the card.
+        seed: every random choice follows from it.
+    """
+
+    estimator: str = "auto"
+    features: str = "hashing"
+    head: str = "linear"
+    noise: dict[str, tuple[float, float]] = field(default_factory=dict)
+    propensity: str | None = None
+    compare: tuple[str, ...] = ()
+    accept_red: str | None = None
+    seed: int = 0
+
+    @classmethod
+    def load(cls, path: "Path | None", **flags: Any) -> "TrainConfig":
+        """Settings of a YAML file, with flags in front.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a mapping, or an unknown name or value.
+        """
+        found: Any = {}
+        if path is not None:
+            import yaml
+
+            if not path.is_file():
+                raise FileNotFoundError(f"{path} does not exist; a YAML file of settings is needed")
+            try:
+                found = yaml.safe_load(path.read_text("utf-8")) or {}
+            except yaml.YAMLError as error:
+                raise ValueError(f"{path} is not YAML: {error}") from None
+            if not isinstance(found, dict):
+                raise ValueError(f"{path} holds a {type(found).__name__}; names and values are needed")
+        names = [known.name for known in fields(cls)]
+        for name in found:
+            if name not in names:
+                raise ValueError(f"{path}: {name!r} is not a setting; known are {', '.join(names)}")
+        settings = {**found, **flags}
+        settings["compare"] = tuple(settings.get("compare", ()))
+        return cls(**settings)
+
+    def __post_init__(self) -> None:
+        if self.head not in ("linear", "mlp"):
+            raise ValueError(f"head is {self.head!r}; it must be 'linear' or 'mlp'")
+        for kind, rates in self.noise.items():
+            if not isinstance(rates, (list, tuple)) or len(rates) != 2:
+                raise ValueError(f"noise of {kind} is {rates!r}; [fnr, fpr] is needed")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return asdict(self)
+
+
+def featurizer(name: str) -> Featurizer:
+    """Features by name: `hashing`, or any Hugging Face encoder or causal language model."""
+    return Hashing() if name == "hashing" else Encoder(name)

@@ -1,0 +1,162 @@
+"""What every recipe works on: the rows, their features, and the nuisances estimated from them."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unskew import audit, evidence, noise, propensity
+from unskew.audit import Verdict
+from unskew.audit.measure import class_propensities, two_sided
+from unskew.data import RANDOM, Examples
+from unskew.estimators import FLOOR
+from unskew.evidence import Evidence
+from unskew.noise import Happening, Noise
+from unskew.propensity import Classwise, Propensity
+from unskew.rates import Bools
+from unskew.reward import HeadClassifier
+
+PROPENSITY_DECAYS = (1e-3, 3e-4, 1e-4)
+"""Weight decays that a fitted propensity tries."""
+
+Stage = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Rows, features and nuisances. Everything estimated is out of fold by prompt.
+
+    Args:
+        examples: the live rows, with gold.
+        X: their features. Shape [N, D].
+        propensities: P(feedback) of each two-sided kind.
+        rates: error rates of each kind: known ones, else those from gold.
+        classwise: P(feedback | label) of each two-sided kind, from gold.
+        evidence: everything recorded as one number; None when no kind speaks.
+        known: rates that the user gave; gold does not change them.
+        kinds: what the audit lets each estimator use; every kind when absent.
+        hidden: fold whose rows and gold labels must leave no trace.
+    """
+
+    examples: Examples
+    X: NDArray[Any] = field(repr=False)
+    propensities: Mapping[str, Propensity] = field(default_factory=dict)
+    rates: Mapping[str, Noise | Happening] = field(default_factory=dict)
+    classwise: Mapping[str, Classwise] = field(default_factory=dict)
+    evidence: Evidence | None = None
+    known: Mapping[str, Noise] = field(default_factory=dict)
+    kinds: Mapping[str, tuple[str, ...]] | None = None
+    hidden: int | None = None
+
+    @property
+    def usable(self) -> Bools:
+        """Kind offered, and its window closed. Shape [N, K]."""
+        return self.examples.offered & self.examples.closed
+
+    @property
+    def inside(self) -> Bools:
+        """Rows outside the hidden fold. Shape [N]."""
+        if self.hidden is None or self.evidence is None:
+            return np.ones(len(self.examples), bool)
+        return np.asarray(self.evidence.fold != self.hidden)
+
+    def without(self, fold: int) -> "Material":
+        """The same with a fold of the evidence hidden: its gold is gone, and what came from it is redone."""
+        hidden = replace(self, hidden=fold)
+        gold = np.where(hidden.inside, self.examples.gold, np.nan)
+        rows = replace(self.examples, gold=gold)
+        return replace(hidden, examples=rows, **from_gold(rows, self.known))
+
+    def offered_to(self, family: str) -> list[str]:
+        """Two-sided kinds that an estimator may use: what the audit allows, else all of them."""
+        names = [column.name for column in two_sided(self.examples)]
+        allowed = () if self.kinds is None else self.kinds.get(family, ())
+        return [name for name in names if name in allowed] or names
+
+
+def from_gold(rows: Examples, known: Mapping[str, Noise]) -> dict[str, Any]:
+    """Rates and class propensities, the part of the nuisances that gold labels give in closed form."""
+    usable = rows.offered & rows.closed
+    found = noise.by_kind(
+        rows.kinds, usable, rows.observed, rows.positive, rows.gold, rows.gold_design, rows.gold_prob
+    )
+    classes = {column.name: class_propensities(rows, column) for column in two_sided(rows)}
+    return {
+        "rates": {**found, **known},
+        "classwise": {name: value for name, value in classes.items() if value is not None},
+    }
+
+
+def estimate(
+    rows: Examples,
+    X: NDArray[Any],
+    *,
+    known: Mapping[str, Noise],
+    given: "Mapping[str, NDArray[Any]]",
+    seed: int,
+    stage: Stage,
+) -> Material:
+    """All nuisances of a log.
+
+    Args:
+        rows: the live rows, with gold.
+        X: features. Shape [N, D].
+        known: error rates by kind that the user gave.
+        given: propensities by kind that the user gave. Shape [N] each.
+        seed: seed of the fits.
+        stage: shows what is under way.
+    """
+    usable = rows.offered & rows.closed
+    propensities: dict[str, Propensity] = {}
+    for column in two_sided(rows):
+        options: dict[str, Any] = {
+            "usable": column.usable,
+            "positive": column.positive,
+            "floor": float(FLOOR),
+        }
+        if column.name in given:
+            propensities[column.name] = propensity.logged(given[column.name], column.observed, **options)
+        elif 0 < column.silent < column.n:
+            model = partial(HeadClassifier, "linear", seed=seed, decays=PROPENSITY_DECAYS)
+            with stage(f"who answers {column.name}"):
+                propensities[column.name] = propensity.fit(
+                    X, column.observed, rows.prompt_hash, model=model, **options
+                )
+    speaks = [
+        k
+        for k, kind in enumerate(rows.kinds)
+        if usable[:, k].any() and (kind.one_sided or (kind.two_sided and kind.name != "choice"))
+    ]
+    found = None
+    if speaks:
+        with stage("weighing all feedback as evidence"):
+            found = evidence.fit(
+                X,
+                [rows.kinds[k] for k in speaks],
+                usable[:, speaks],
+                rows.observed[:, speaks],
+                rows.positive[:, speaks],
+                rows.prompt_hash,
+                gold=rows.gold,
+                random=rows.gold_design == RANDOM,
+            )
+    return Material(rows, X, propensities, evidence=found, known=known, **from_gold(rows, known))
+
+
+def judge(material: Material) -> Verdict:
+    """The audit of a log with its nuisances."""
+    found = material.evidence
+    return audit.audit(
+        material.examples,
+        propensities=material.propensities,
+        rates=material.rates,
+        classwise=material.classwise,
+        posterior=None if found is None else found.posterior,
+        quality=None if found is None else found.q,
+        covariates=audit.covariates(material.X),
+        warnings=() if found is None else found.warnings,
+    )

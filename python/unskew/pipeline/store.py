@@ -1,0 +1,190 @@
+"""Nuisances and verdicts kept in a store, so that what an audit estimated is what a training uses."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unskew import data, features
+from unskew.data import Examples, Store
+from unskew.evidence import Evidence
+from unskew.noise import Noise, known
+from unskew.pipeline.config import TrainConfig, featurizer
+from unskew.pipeline.material import Material, Stage, estimate, from_gold
+from unskew.propensity import FLOOR, Propensity
+from unskew.propensity.measure import judge
+from unskew.rates import Floats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def quiet(_: str) -> Any:
+    """A stage that shows nothing."""
+    return nullcontext()
+
+
+def keep_gold(store: Store, path: "str | Path") -> tuple[str, list[str]]:
+    """Check gold labels and keep them in the store; the same labels are kept once.
+
+    Returns:
+        (id, rejected): one sentence for each line that could not be used.
+
+    Raises:
+        FileNotFoundError, ValueError: as `data.read_gold`.
+    """
+    table, rejected = data.read_gold(path, store)
+    kept = store.load("gold")
+    if kept and kept[2] is not None and kept[2].equals(table):
+        return kept[0], rejected
+    return store.attach("gold", "gold", {"rejected": len(rejected)}, table), rejected
+
+
+def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> tuple[Material, str]:
+    """Rows, features and nuisances of a store: those kept by the last audit when they fit, else new ones.
+
+    They fit when the generation of the store, the gold labels and the settings that decide them are the same.
+
+    Returns:
+        (material, id of the nuisances in the store).
+
+    Raises:
+        ValueError: the store has no responses.
+    """
+    rows = data.examples(store)
+    if not len(rows):
+        raise ValueError(f"{store.path} holds no responses; ingest a log first")
+    kept = store.load("gold")
+    made_from = {
+        "gold": kept[0] if kept else None,
+        "features": featurizer(settings.features).to_dict(),
+        "noise": {name: list(rates) for name, rates in settings.noise.items()},
+        "propensity": settings.propensity,
+        "seed": settings.seed,
+    }
+    with stage("features"):
+        prompts, responses = data.texts(store, rows.row)
+        X = features.cached(featurizer(settings.features), prompts, responses, store.path / "features")
+    rates = {name: known(*pair, kind=name) for name, pair in settings.noise.items()}
+    found = store.load("nuisances", "nuisances", current=True)
+    if found is not None and found[2] is not None and found[1]["made_from"] == made_from:
+        return _read(found[1], found[2], rows, X, rates), found[0]
+    given = _given(settings.propensity, rows)
+    material = estimate(rows, X, known=rates, given=given, seed=settings.seed, stage=stage)
+    document, table = _write(material, made_from)
+    return material, store.attach("nuisances", "nuisances", document, table)
+
+
+def _write(material: Material, made_from: Mapping[str, Any]) -> "tuple[dict[str, Any], pa.Table]":
+    """Nuisances as provenance and row-aligned columns."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {"row": material.examples.row}
+    document: dict[str, Any] = {"made_from": made_from, "propensity": {}, "evidence": None}
+    for name, found in material.propensities.items():
+        columns[f"p_{name}"] = found.raw
+        document["propensity"][name] = {"source": found.source, "settings": found.settings}
+    document["rates"] = [row for rate in material.rates.values() for row in rate.rows()]
+    if (fit := material.evidence) is not None:
+        columns["fold"] = fit.fold
+        columns["speaks"] = fit.speaks
+        for number in range(len(fit.d_by)):
+            columns[f"d_{number}"], columns[f"q_{number}"] = fit.d_by[number], fit.q_by[number]
+        document["evidence"] = {
+            "folds": len(fit.d_by),
+            "tables": fit.tables,
+            "decay": fit.decay,
+            "history": fit.history,
+            "warnings": list(fit.warnings),
+        }
+    return document, pa.table(columns)
+
+
+def _read(
+    document: Mapping[str, Any],
+    table: "pa.Table",
+    rows: Examples,
+    X: NDArray[Any],
+    rates: Mapping[str, Noise],
+) -> Material:
+    """What `_write` kept."""
+
+    def column(name: str) -> NDArray[Any]:
+        return np.asarray(table[name].to_numpy())
+
+    propensities: dict[str, Propensity] = {}
+    usable = rows.offered & rows.closed
+    for name, facts in document["propensity"].items():
+        k = rows.kind(name)
+        use, seen = usable[:, k], rows.observed[:, k] & usable[:, k]
+        propensities[name] = judge(
+            column(f"p_{name}"), seen, use, rows.positive[:, k], FLOOR, facts["source"], facts["settings"]
+        )
+    found, kept = None, document["evidence"]
+    if kept is not None:
+        folds = range(kept["folds"])
+        found = Evidence(
+            np.stack([column(f"d_{number}") for number in folds]),
+            np.stack([column(f"q_{number}") for number in folds]),
+            column("fold"),
+            rows.gold,
+            column("speaks"),
+            kept["tables"],
+            kept["decay"],
+            kept["history"],
+            tuple(kept["warnings"]),
+        )
+    return Material(rows, X, propensities, evidence=found, known=rates, **from_gold(rows, rates))
+
+
+def _given(path: str | None, rows: Examples) -> dict[str, Floats]:
+    """Propensities that the user knows, by kind, in the order of the rows.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a column or a response is missing.
+    """
+    if path is None:
+        return {}
+    table = read_table(Path(path))
+    names = [name for name in table.column_names if name.startswith("p_")]
+    if "response" not in table.column_names or not names:
+        raise ValueError(f"{path} has columns {table.column_names}; `response` and `p_<kind>` are needed")
+    at = {str(name): number for number, name in enumerate(table["response"].to_pylist())}
+    missing = [name for name in rows.response_id if name not in at]
+    if missing:
+        raise ValueError(
+            f"{path} has no row for {len(missing)} responses of the store, the first is {missing[0]!r}; a "
+            "known propensity is needed for every response"
+        )
+    order = np.array([at[name] for name in rows.response_id])
+    return {name[2:]: np.asarray(table[name].to_numpy(), np.float64)[order] for name in names}
+
+
+def read_table(path: Path) -> "pa.Table":
+    """A table of JSON lines, CSV, Parquet or Arrow, by the ending of its name.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another ending.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    if path.suffix in (".jsonl", ".ndjson", ".json"):
+        import pyarrow.json
+
+        return pyarrow.json.read_json(path)
+    if path.suffix == ".csv":
+        import pyarrow.csv
+
+        return pyarrow.csv.read_csv(path)
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        return pyarrow.parquet.read_table(path)
+    if path.suffix == ".arrow":
+        return data.read_arrow(path)
+    raise ValueError(f"{path} ends in {path.suffix!r}; .jsonl, .csv, .parquet or .arrow is needed")
