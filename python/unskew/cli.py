@@ -1,0 +1,400 @@
+"""The command line: parse, call one function, print. Exit codes are in `ExitCode`."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+app = typer.Typer(
+    name="unskew",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Reward models learned from the feedback products already log.",
+)
+out, err = Console(), Console(stderr=True)
+
+
+class ExitCode(IntEnum):
+    """What the shell sees."""
+
+    DONE = 0
+    WRONG_USE = 2
+    BAD_LINES = 3
+    IO = 4
+    LOCKED = 5
+    CHECKSUM = 6
+    NUMERIC = 7
+    RED = 8
+
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+StoreArgument = Annotated[Path, typer.Argument(help="Store directory made by `unskew ingest`.")]
+KeyOption = Annotated[
+    Path | None, typer.Option(help="File with the key of the pseudonyms; the user's own when absent.")
+]
+SeedOption = Annotated[int, typer.Option(help="Every random choice follows from it.")]
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Show that `name` is under way, with the time it takes; quiet when not a terminal."""
+    if not err.is_terminal:
+        yield
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(finished_text="[green]✓"), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task(name, total=1)
+        yield
+        progress.update(task, completed=1)
+
+
+Stage = Callable[[str], AbstractContextManager[None]]
+
+
+def show(document: dict[str, Any], as_json: bool, table: Callable[[], Any]) -> None:
+    """Print `document` for a machine or `table()` for a person."""
+    if as_json:
+        sys.stdout.write(json.dumps(document, indent=1, default=str) + "\n")
+    else:
+        out.print(table())
+
+
+def given(**flags: Any) -> dict[str, Any]:
+    """The flags that were given."""
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def facts(title: str, rows: "dict[str, Any]") -> Table:
+    """A two-column table of names and values."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(justify="right")
+    for name, value in rows.items():
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    return table
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if debug:
+        os.environ["UNSKEW_DEBUG"] = "1"
+
+
+@app.command()
+def quickstart(
+    directory: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path("quickstart"),
+    seed: SeedOption = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run the whole road on a simulated product log with known truth: offline, CPU, about a minute."""
+    from unskew.quickstart import quickstart as go
+
+    run = go(directory, seed=seed, stage=stage)
+    show(run, as_json, lambda: arms_table(run))
+    if not as_json:
+        out.print(f"report: {directory / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
+def simulate(
+    directory: Annotated[
+        Path, typer.Option("--out", help="Directory for events/, gold.jsonl and oracle files.")
+    ],
+    world: Annotated[
+        str, typer.Option(help="Who answers: features, label, u, random, nuisance, hopeless, flattery, ...")
+    ] = "label",
+    responses: Annotated[int, typer.Option(min=100, help="Number of responses shown.")] = 16_000,
+    alpha: Annotated[
+        float | None, typer.Option(min=0.001, max=1, help="Strength of selection; smaller is harder.")
+    ] = None,
+    dirty: Annotated[int, typer.Option(min=0, help="Broken lines to mix in.")] = 0,
+    seed: SeedOption = 0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a product log whose truth is known."""
+    from dataclasses import asdict
+
+    from unskew import simulate as simulator
+
+    chosen = simulator.named(world, **given(alpha=alpha))
+    with stage("simulating"):
+        made = simulator.simulate(directory, responses, chosen, seed, dirty=dirty)
+    show(asdict(made), as_json, lambda: facts(f"simulated log in {directory}", asdict(made)))
+
+
+@app.command()
+def ingest(
+    inputs: Annotated[
+        list[str], typer.Argument(help="Files, globs or directories of canonical JSON lines; - is stdin.")
+    ],
+    store: Annotated[Path, typer.Option(help="Store directory, made when absent.")],
+    max_bad: Annotated[
+        str | None,
+        typer.Option(help="Bad lines allowed: a number or a percentage (1%). Default: max(1000, 1%)."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Watermark (RFC 3339) instead of the largest time seen.")
+    ] = None,
+    key: KeyOption = None,
+    keep_raw: Annotated[bool, typer.Option(help="Keep the text of quarantined lines in the store.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write the full report as JSON here.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Read feedback logs into a store. Every line is accounted for; bad ones cost no good one."""
+    from unskew import events
+
+    with stage("reading the log"):
+        result = events.ingest(inputs, store, max_bad=max_bad, until=until, key_file=key, keep_raw=keep_raw)
+    document = result.to_dict()
+    if report:
+        report.write_text(json.dumps(document, indent=1))
+    show(document, as_json, lambda: facts(f"store {store}", result.summary()))
+
+
+@app.command()
+def verify(store: StoreArgument, key: KeyOption = None, as_json: JsonFlag = False) -> None:
+    """Check every file of a store against its checksum and print the store digest."""
+    from unskew import events
+
+    with stage("checking"):
+        result = events.verify(store, key_file=key)
+    show(result, as_json, lambda: facts(f"store {store} is whole", flat(result)))
+
+
+@app.command()
+def audit(
+    store: StoreArgument,
+    gold: Annotated[
+        Path | None, typer.Option(help="Gold labels (JSON lines) to check and keep in the store.")
+    ] = None,
+    gold_plan: Annotated[
+        int | None, typer.Option(min=10, help="Write that many rows worth labelling.")
+    ] = None,
+    plan_file: Annotated[Path, typer.Option("--plan-out", help="Where the gold plan goes.")] = Path(
+        "gold-plan.jsonl"
+    ),
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="YAML file; flags override it.")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="hashing, or the path of a Hugging Face model.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Every random choice follows from it.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say what this log can support: green, amber (0) or red (8), in words."""
+    from unskew import pipeline
+
+    if gold_plan:
+        written = pipeline.write_gold_plan(store, gold_plan, plan_file, seed=seed or 0)
+        show(written, as_json, lambda: facts(f"rows worth labelling in {plan_file}", flat(written)))
+        return
+    settings = pipeline.TrainConfig.load(config, **given(features=features, seed=seed))
+    verdict = pipeline.audit_store(store, gold=gold, settings=settings, stage=stage)
+    show(verdict, as_json, lambda: verdict_text(verdict))
+    if verdict["colour"] == "red":
+        raise typer.Exit(ExitCode.RED)
+
+
+@app.command()
+def train(
+    store: StoreArgument,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="YAML file; flags override it.")
+    ] = None,
+    directory: Annotated[
+        Path, typer.Option("--out", help="Run directory: model, run.json, report.html.")
+    ] = Path("run"),
+    estimator: Annotated[str | None, typer.Option(help="auto, or one recipe by name.")] = None,
+    head: Annotated[str | None, typer.Option(help="linear or mlp.")] = None,
+    features: Annotated[
+        str | None, typer.Option(help="hashing, or the path of a Hugging Face model.")
+    ] = None,
+    gold: Annotated[
+        Path | None, typer.Option(help="Gold labels (JSON lines) to check and keep in the store.")
+    ] = None,
+    accept_red: Annotated[
+        str | None, typer.Option(help="Train on a red audit; the reason goes on the card.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Every random choice follows from it.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a reward model from a store, with the audit's nuisances."""
+    from unskew import pipeline, report
+
+    flags = given(estimator=estimator, head=head, features=features, accept_red=accept_red, seed=seed)
+    settings = pipeline.TrainConfig.load(config, **flags)
+    run = pipeline.train(store, directory, settings, gold=gold, stage=stage)
+    report.write(directory, directory / "report.html")
+    show(run, as_json, lambda: arms_table(run))
+    if not as_json:
+        out.print(f"model: {directory / 'model'}\nreport: {directory / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Reward model directory.")],
+    store: Annotated[Path, typer.Option(help="Store with gold labels.")],
+    gold: Annotated[
+        Path | None, typer.Option(help="Gold labels (JSON lines) instead of those in the store.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure a reward model against gold, with intervals; naive feedback beside it."""
+    from unskew import pipeline
+
+    run = pipeline.evaluate_model(model, store, gold=gold)
+    show(run, as_json, lambda: arms_table(run))
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="Reward model directory.")],
+    file: Annotated[Path, typer.Argument(help="JSON lines with prompt and response (or completion).")],
+    output: Annotated[
+        Path | None, typer.Option("--out", help="Write here instead of standard output.")
+    ] = None,
+) -> None:
+    """Reward of each row of a file: the row back, with `reward` (logit) and `probability`."""
+    from unskew import pipeline
+
+    target = output.open("w", encoding="utf-8") if output else sys.stdout
+    try:
+        for line in pipeline.score_file(model, file):
+            target.write(line + "\n")
+    finally:
+        if output:
+            target.close()
+
+
+@app.command()
+def export(
+    store: StoreArgument,
+    output: Annotated[Path, typer.Option("--out", help="File to write.")],
+    form: Annotated[
+        str, typer.Option("--format", help="jsonl, csv, parquet (rows back) or trl (debiased pairs).")
+    ] = "jsonl",
+    table: Annotated[str, typer.Option(help="Table for the row formats.")] = "impressions",
+    as_json: JsonFlag = False,
+) -> None:
+    """Rows back out of a store, or debiased pairs for another trainer."""
+    from unskew import export as exporter
+
+    written = exporter.export(store, output, form=form, table=table)
+    show(written, as_json, lambda: facts(str(output), written))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory (holds run.json).")],
+    output: Annotated[
+        Path | None, typer.Option("--out", help="HTML file; RUN/report.html when absent.")
+    ] = None,
+) -> None:
+    """Make the HTML page of a run again."""
+    from unskew import report as reporter
+
+    out.print(f"report: {reporter.write(run, output or run / 'report.html')}", soft_wrap=True)
+
+
+def flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by a space; lists are counted."""
+    rows: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            rows |= flat(value, f"{prefix}{name} ")
+        else:
+            rows[f"{prefix}{name}"] = len(value) if isinstance(value, list) else value
+    return rows
+
+
+def verdict_text(verdict: dict[str, Any]) -> str:
+    """The audit for a terminal: colour, sentences, then the gates that are not green."""
+    colour = {"green": "green", "amber": "yellow", "red": "red"}[verdict["colour"]]
+    lines = [f"[bold {colour}]audit: {verdict['colour']}[/]", *verdict["sentences"]]
+    lines += [f"[{'red' if g['colour'] == 'red' else 'yellow'}]{g['colour']}[/] {g['sentence']}"
+              for g in verdict["gates"] if g["colour"] != "green"]  # fmt: skip
+    allowed = ", ".join(name.replace("_", " ") for name in verdict["allowed"]) or "none"
+    return "\n".join([*lines, f"estimators allowed: {allowed}"])
+
+
+def arms_table(run: dict[str, Any]) -> Table:
+    """The side-by-side table of a run."""
+    columns = ("brier", "auc", "accuracy", "mean_error", "best_of_n")
+    table = Table(title=run["title"], title_justify="left", box=None, pad_edge=False)
+    table.add_column("model")
+    for name in columns:
+        table.add_column(name.replace("_", " "), justify="right")
+    style = {"ours": "bold green", "naive": "yellow", "unsafe": "red", "ideal": "dim"}
+    for arm in run["arms"]:
+        cells = [_number(arm["metrics"].get(name)) for name in columns]
+        table.add_row(arm["label"], *cells, style=style.get(arm["role"]))
+    if run.get("recovered") is not None:
+        table.caption = f"ours closes {run['recovered']:.0%} of the Brier gap between naive and ideal"
+        table.caption_justify = "left"
+    return table
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, dict):
+        value = value.get("value")
+    return "–" if value is None or value != value else f"{value:.3f}"
+
+
+def main() -> None:
+    """Entry point: run the command, turn failures into exit codes and sentences."""
+    try:
+        app()
+    except Exception as error:
+        if os.environ.get("UNSKEW_DEBUG"):
+            raise
+        sys.exit(explain(error))
+
+
+def explain(error: Exception) -> int:
+    """Print what happened and what to do; returns the exit code."""
+    from unskew import _rust
+
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("unskew"):
+        err.print(
+            f"this command needs {error.name}, which the core install leaves out. "
+            "Run: pip install 'unskew[train]'",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+        return ExitCode.WRONG_USE
+    known: list[tuple[type[Exception], ExitCode]] = [
+        (_rust.BudgetExceeded, ExitCode.BAD_LINES),
+        (_rust.StoreLocked, ExitCode.LOCKED),
+        (_rust.ChecksumError, ExitCode.CHECKSUM),
+        (OSError, ExitCode.IO),
+    ]
+    code = next((c for kind, c in known if isinstance(error, kind)), getattr(error, "exit_code", None))
+    if code is None:
+        if not isinstance(error, (ValueError, KeyError)):
+            raise error
+        code = ExitCode.WRONG_USE
+    err.print(f"[red]error:[/] {_escape(str(error))}", soft_wrap=True)
+    return code
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+if __name__ == "__main__":
+    main()
