@@ -4,6 +4,9 @@ The forward pass computes the slope of every row along with the loss, so the bac
 the gradient is itself to be differentiated (`create_graph=True`), it is formed again from `reference`.
 """
 
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -18,6 +21,19 @@ _LIBRARY.define(  # type: ignore[no-untyped-call]
     "float floor, float scale) -> (Tensor sums, Tensor slope)"
 )
 _LIBRARY.impl("loss", chunked, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+
+
+@cache
+def _cuda_engine() -> Callable[..., tuple[Tensor, Tensor]]:
+    """The Triton kernel, imported with the first CUDA tensor; torch operations where Triton is absent."""
+    if find_spec("triton") is None:
+        return chunked
+    from unskew.kernels import pairwise
+
+    return pairwise.launch  # type: ignore[no-any-return]
+
+
+_LIBRARY.impl("loss", lambda *args: _cuda_engine()(*args), "CUDA")  # type: ignore[no-untyped-call]
 
 
 @torch.library.register_fake("unskew::loss", lib=_LIBRARY)  # type: ignore[untyped-decorator]
