@@ -76,7 +76,7 @@ class Store:
 
     @property
     def generation(self) -> int:
-        """Number of ingests committed; nuisances, targets and audits name the generation they were made from."""
+        """Number of ingests committed; what is kept in the store names the generation it was made from."""
         return int(self.ledger["generation"])
 
     @property
@@ -85,10 +85,10 @@ class Store:
         return str(self.ledger["digest"])
 
     def table(self, name: str, columns: Sequence[str] | None = None) -> "pa.Table":
-        """One table (`impressions`, `feedback`, `observations`, `pairs`, `cells`, `quarantine`), parts in order.
+        """One table, parts in order.
 
         Args:
-            name: table name.
+            name: `impressions`, `feedback`, `observations`, `pairs`, `cells` or `quarantine`.
             columns: names to keep; all when absent.
         """
         import pyarrow as pa
@@ -174,7 +174,7 @@ class Examples:
         observed, positive: anything was recorded; a positive label was recorded, or the one-sided kind
             happened. Shape [N, K].
         cell: index into the `cells` table. Shape [N].
-        policy_prob: probability with which the logging policy showed the response, NaN when not logged. Shape [N].
+        policy_prob: P(the logging policy shows the response), NaN when not logged. Shape [N].
         gold: true label in [0, 1], NaN where there is none. Shape [N].
         gold_design: `NO_GOLD`, `RANDOM` or `STRATIFIED`. Shape [N].
         gold_prob: probability with which the row was chosen for labelling, NaN without gold. Shape [N].
@@ -289,18 +289,19 @@ def fold_of(prompt_hash: NDArray[np.uint64], folds: int, seed: int = 0) -> Ints:
     with np.errstate(over="ignore"):
         mixed = (prompt_hash ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    return ((mixed >> np.uint64(32)) % np.uint64(folds)).astype(np.int64)
+    fold: Ints = ((mixed >> np.uint64(32)) % np.uint64(folds)).astype(np.int64)
+    return fold
 
 
 def read_gold(path: "str | Path", store: Store) -> "tuple[pa.Table, list[str]]":
     """Gold labels of a JSON-lines file, checked against the store (ingestion format, `gold` rows).
 
     A label of the same response by several annotators becomes their mean. Rows that cannot be used are left
-    out and reported; the others are kept.
+    out and reported; the others are kept. A label is a number in [0, 1], or true or false.
 
     Returns:
         (table, rejected): columns `row`, `label` (single responses), `row_a`, `row_b`, `winner` (pairs),
-        `design`, `prob`; and one sentence for each rejected line.
+        `design`, `prob` (null where not given); and one sentence for each rejected line.
 
     Raises:
         FileNotFoundError: no such file.
@@ -308,14 +309,15 @@ def read_gold(path: "str | Path", store: Store) -> "tuple[pa.Table, list[str]]":
     """
     import pyarrow as pa
 
-    row_of = {
-        name: row
-        for row, name in enumerate(store.table("impressions", ["response_id"])["response_id"].to_pylist())
-    }
-    votes: dict[int, list[tuple[float, str, float]]] = {}
+    shown = store.table("impressions", ["response_id"])["response_id"].to_pylist()
+    row_of: dict[str, int | None] = {}
+    for row in np.flatnonzero(_numpy(store.table("observations", ["live"])["live"])).tolist():
+        row_of[shown[row]] = None if shown[row] in row_of else row
+    votes: dict[int, list[tuple[float, str, float | None]]] = {}
     rows: list[dict[str, Any]] = []
     rejected: list[str] = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    # Only "\n" ends a line: texts beside the labels may hold every other separator of Unicode.
+    for number, line in enumerate(Path(path).read_bytes().split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -337,42 +339,65 @@ def read_gold(path: "str | Path", store: Store) -> "tuple[pa.Table, list[str]]":
     if not rows:
         raise ValueError(f"{path}: no usable gold label. " + " ".join(rejected[:3]))
     schema = pa.schema(
-        [("row", pa.int64()), ("label", pa.float64()), ("row_a", pa.int64()), ("row_b", pa.int64())]
-        + [("winner", pa.string()), ("design", pa.string()), ("prob", pa.float64())]
+        [
+            ("row", pa.int64()),
+            ("label", pa.float64()),
+            ("row_a", pa.int64()),
+            ("row_b", pa.int64()),
+            ("winner", pa.string()),
+            ("design", pa.string()),
+            ("prob", pa.float64()),
+        ]
     )
     return pa.Table.from_pylist(rows, schema=schema), rejected
 
 
-def _gold_line(line: str, row_of: dict[str, int]) -> tuple[bool, dict[str, Any]]:
+def _gold_line(line: bytes, row_of: "dict[str, int | None]") -> tuple[bool, dict[str, Any]]:
     """(is it about one response, its columns)."""
     try:
-        event = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg}); expected one object a line") from None
+        event = json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
+        what = getattr(error, "msg", None) or str(error)
+        raise ValueError(f"not JSON ({what}); expected one object a line") from None
     if not isinstance(event, dict):
         raise ValueError(f"found a JSON {type(event).__name__}; expected an object")
-    design, prob = event.get("design", "random"), event.get("prob", float("nan"))
-    if design not in _DESIGNS:
+    design = event.get("design", "random")
+    prob: Any = event.get("prob")
+    if design not in tuple(_DESIGNS):
         raise ValueError(f"design is {design!r}; it must be 'random' or 'stratified'")
-    if design == "stratified" and not (isinstance(prob, (int, float)) and 0 < prob <= 1):
+    usable = _number(prob) and 0 < prob <= 1
+    if design == "stratified" and not usable:
         raise ValueError(f"prob is {prob!r}; a stratified row needs its labelling probability in (0, 1]")
+    if not (usable or prob is None or (_number(prob) and prob != prob)):
+        raise ValueError(f"prob is {prob!r}; it must be in (0, 1], or left out of a random row")
 
     def row(key: str) -> int:
         name = event.get(key)
-        if str(name) not in row_of:
+        if not isinstance(name, str) or name not in row_of:
             raise ValueError(f"{key} is {name!r}, which is not a response of this store")
-        return row_of[str(name)]
+        found = row_of[name]
+        if found is None:
+            raise ValueError(f"{key} is {name!r}, which is a response of several sources of this store")
+        return found
 
-    common = {"design": design, "prob": float(prob if prob is not None else "nan")}
+    common = {"design": design, "prob": float(prob) if usable else None}
     if "a" in event or "b" in event:
-        if event.get("winner") not in (event.get("a"), event.get("b"), "tie", "both_bad"):
-            raise ValueError(f"winner is {event.get('winner')!r}; it must be a, b, 'tie' or 'both_bad'")
-        winner = {event["a"]: "a", event["b"]: "b"}.get(event["winner"], event["winner"])
-        return False, {"row_a": row("a"), "row_b": row("b"), "winner": winner, **common}
-    label = event.get("label")
-    if isinstance(label, str) or label is None or not 0 <= float(label) <= 1:
+        rows = {"row_a": row("a"), "row_b": row("b")}
+        a, b, winner = event["a"], event["b"], event.get("winner")
+        if a == b:
+            raise ValueError(f"a and b are both {a!r}; a pair needs two responses")
+        if winner not in (a, b, "tie", "both_bad"):
+            raise ValueError(f"winner is {winner!r}; it must be a, b, 'tie' or 'both_bad'")
+        return False, {**rows, "winner": {a: "a", b: "b"}.get(winner, winner), **common}
+    label: Any = event.get("label")
+    if not (isinstance(label, bool) or (_number(label) and 0 <= label <= 1)):
         raise ValueError(f"label is {label!r}; it must be a number in [0, 1]")
     return True, {"row": row("response"), "label": float(label), **common}
+
+
+def _number(value: Any) -> bool:
+    """Whether it is a number of JSON: no boolean, no text."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _numpy(column: Any) -> NDArray[Any]:
