@@ -1,12 +1,24 @@
-"""Shared by all tests: where the real data is, and a hypothesis profile that repeats itself."""
+"""Shared by all tests: where they run, where the real data is, a hypothesis profile that repeats itself."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# One thread a process: the workers of pytest-xdist use every core already, and threads that share a core
+# mostly wait for each other. Set before NumPy or torch is imported, and for the programs that tests start.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+# A commit is flushed to disk, which takes longer than everything else about a small store; memory is as good.
+MEMORY, ROOM = Path("/dev/shm"), 4 << 30
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+    os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
 
 settings.register_profile(
     "repeatable",
