@@ -226,7 +226,9 @@ def test_progress_is_told_and_may_stop_the_run(tmp_path):
 def test_an_interrupt_stops_the_run_with_nothing_committed(tmp_path):
     read, end = os.pipe()
     with os.fdopen(read) as standard_input:
-        command = [sys.executable, "-c", CODE, str(tmp_path / "store"), "-"]
+        # nohup and shells that start jobs turn interrupts off for what they start
+        heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        command = [sys.executable, "-c", heard + CODE, str(tmp_path / "store"), "-"]
         piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         child = subprocess.Popen(command, stdin=standard_input, **piped)
     child.stdout.readline()
