@@ -288,7 +288,9 @@ REFUSED = [
     ),
     ({"response": "r1"}, "label is None; it must be a number in [0, 1]"),
     ({"response": "r9", "label": 1}, "response is 'r9', which is not a response of this store"),
-    ({"response": 1, "label": 1}, "response is 1, which is not a response of this store"),
+    ({"response": 1, "label": 1}, "response is '1', which is not a response of this store"),
+    ({"response": True, "label": 1}, "response is True, which is not a response of this store"),
+    ({"response": ["r1"], "label": 1}, "response is ['r1'], which is not a response of this store"),
     ({"label": 1}, "response is None, which is not a response of this store"),
     ({"a": "r1", "b": "r9", "winner": "r1"}, "b is 'r9', which is not a response of this store"),
     ({"a": "r9", "b": "r1", "winner": "r1"}, "a is 'r9', which is not a response of this store"),
@@ -300,7 +302,7 @@ REFUSED = [
             {"a": "r1", "b": "r2", "winner": winner},
             f"winner is {winner!r}; it must be a, b, 'tie' or 'both_bad'",
         )
-        for winner in ("r3", "a", None, 1, True, ["r1"])
+        for winner in ("r3", "a", None, True, ["r1"])
     ),
     ({"a": "r1", "b": "r2"}, "winner is None; it must be a, b, 'tie' or 'both_bad'"),
 ]
@@ -415,6 +417,17 @@ def test_pairs_keep_both_rows_and_the_winner_and_label_no_response(small):
     assert (found.gold_design == NO_GOLD).all()
     both, _ = gold(small, {"a": "r1", "b": "r0", "winner": "r0"}, {"response": "r1", "label": 1})
     assert_array_equal(examples(small, both).gold, [np.nan, 1, np.nan, np.nan, np.nan, np.nan])
+
+
+def test_ids_may_be_integers_as_in_logs(tmp_path):
+    store = made(tmp_path, re.sub(r'"id":"r(\d)"', r'"id":\1', good(3)))
+    assert examples(store).response_id == ["0", "1", "2"]
+    rows, rejected = gold(
+        store, {"response": 1, "label": 1}, {"response": "2", "label": 0}, {"a": 0, "b": "1", "winner": 1}
+    )
+    assert rejected == []
+    assert_array_equal(examples(store, rows).gold, [np.nan, 1, 0])
+    assert rows.to_pylist()[0]["winner"] == "b"
 
 
 def test_label_goes_to_the_standing_row_of_a_response_that_was_logged_twice(tmp_path):

@@ -371,8 +371,12 @@ def _gold_line(line: bytes, row_of: "dict[str, int | None]") -> tuple[bool, dict
     if not (usable or prob is None or (_number(prob) and prob != prob)):
         raise ValueError(f"prob is {prob!r}; it must be in (0, 1], or left out of a random row")
 
-    def row(key: str) -> int:
+    def text(key: str) -> Any:
         name = event.get(key)
+        return str(name) if isinstance(name, int) and not isinstance(name, bool) else name  # as ids of logs
+
+    def row(key: str) -> int:
+        name = text(key)
         if not isinstance(name, str) or name not in row_of:
             raise ValueError(f"{key} is {name!r}, which is not a response of this store")
         found = row_of[name]
@@ -383,7 +387,7 @@ def _gold_line(line: bytes, row_of: "dict[str, int | None]") -> tuple[bool, dict
     common = {"design": design, "prob": float(prob) if usable else None}
     if "a" in event or "b" in event:
         rows = {"row_a": row("a"), "row_b": row("b")}
-        a, b, winner = event["a"], event["b"], event.get("winner")
+        a, b, winner = text("a"), text("b"), text("winner")
         if a == b:
             raise ValueError(f"a and b are both {a!r}; a pair needs two responses")
         if winner not in (a, b, "tie", "both_bad"):
