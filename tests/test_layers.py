@@ -20,7 +20,7 @@ LAYERS: list[tuple[str, str]] = [
     ("events estimators losses penalties rates", "_rust kernels"),
     ("propensity noise simulate", "events rates _rust"),
     ("data features", "events estimators _rust"),
-    ("reward evidence labeler", "data features losses penalties estimators rates"),
+    ("reward evidence labeler", "data events features losses penalties estimators rates"),
     ("audit evaluate ppo", BELOW),
     ("pipeline", BELOW),
     ("report export doctor serve testing quickstart cli", ALL),
