@@ -447,6 +447,8 @@ def test_columns_weigh_rows_that_say_anything_and_gold_is_certain(log, found):
     assert not columns.d[~says].any()
     assert not columns.m.any()
     assert np.abs(columns.d).max() <= CAP
+    assert columns.d[log.gold == 1].tolist() == [CAP] * int((log.gold == 1).sum())
+    assert columns.d[log.gold == 0].tolist() == [-CAP] * int((log.gold == 0).sum())
     assert columns.counts.capped == 0
     assert (columns.d[np.isnan(log.gold)] == found.d[np.isnan(log.gold)]).all()
 
@@ -458,6 +460,7 @@ def test_columns_without_a_fold_weigh_nothing_in_it(log, found):
         assert not columns.d[~inside].any()
         unlabelled = inside & np.isnan(log.gold)
         assert np.array_equal(columns.d[unlabelled], found.d_by[fold, unlabelled])
+        assert (np.abs(columns.d[inside & ~np.isnan(log.gold)]) == CAP).all()
 
 
 def test_posterior_is_the_head_and_the_evidence_by_the_formula_of_bayes(log, found):
@@ -484,7 +487,7 @@ def test_evidence_beyond_the_cap_is_cut_and_counted_and_a_graded_label_counts_as
         warnings=(),
     )
     columns = made.columns()
-    assert columns.d[:4] == pytest.approx([30, -30, 2, math.log(4)], abs=1e-12)
+    assert columns.d == pytest.approx([30, -30, 2, math.log(4), 30], abs=1e-12)
     assert columns.counts.capped == 2
 
 

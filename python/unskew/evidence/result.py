@@ -76,7 +76,7 @@ class Evidence:
     @staticmethod
     def _known(d: Floats, gold: Floats) -> Floats:
         """d with gold labels in the place of records; a label y in (0, 1) counts as its log-odds."""
-        y = np.clip(np.nan_to_num(gold, nan=0.5), 1e-13, 1 - 1e-13)
+        y = np.clip(np.nan_to_num(gold, nan=0.5), 1e-14, 1 - 1e-14)
         certain = np.clip(np.log(y) - np.log1p(-y), -CAP, CAP)
         return np.where(np.isnan(gold), d, certain)
 
