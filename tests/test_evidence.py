@@ -634,6 +634,11 @@ def test_one_sided_kind_is_doubted_within_a_tenth(side, liked, doubted):
         ({"observed": np.ones(6, bool)}, "observed has shape (6,); (6, 1) is needed: rows of X, kinds"),
         ({"positive": np.ones((5, 1))}, "positive has shape (5, 1); (6, 1) is needed: rows of X, kinds"),
         ({"gold": [1.0, 0.0]}, "gold has shape (2,); (6,) is needed: rows of X, kinds"),
+        ({"random": [True]}, "random has shape (1,); (6,) is needed: rows of X, kinds"),
+        (
+            {"gold": [np.nan, 0, 1, 2, 5, 0]},
+            "gold of row 3 (and of 1 more) is 2.0; it must be in [0, 1]. NaN stands for no label",
+        ),
         (
             {"kinds": [KIND["choice"]]},
             "'choice' says nothing about one response; pass two-sided and one-sided kinds alone",
@@ -652,6 +657,10 @@ def test_one_sided_kind_is_doubted_within_a_tenth(side, liked, doubted):
         (
             {"fold_key": [1, 1, 1, 2, 2, 2], "folds": 2},
             "a fold has too few prompts to hold one out; more prompts or fewer folds are needed",
+        ),
+        (
+            {"X": np.array([[1.0], [2.0], [np.nan], [0.0], [1.0], [2.0]])},
+            "X holds a value that is not finite; repair the features or drop the row",
         ),
     ],
 )

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import linear
 
+from unskew.estimators.checks import require
 from unskew.events import Kind
 from unskew.evidence import tables as reports
 from unskew.evidence.likelihood import Record, Tables, losses, record_given_label, record_of
@@ -82,18 +83,21 @@ def fit(
         folds: at least 2.
 
     Raises:
-        ValueError: a shape differs, a kind is no evidence, nothing is usable, or a fold has nothing in it.
+        ValueError: a shape differs, a value is not as described, a kind is no evidence, nothing is usable, or
+            a fold has nothing in it.
         NumericError: the fit became non-finite.
 
     Source: the likelihood is in `likelihood`; out of fold as in Chernozhukov et al. (2018).
     """
     use, seen, up = (np.asarray(column).astype(bool) for column in (usable, observed, positive))
     label = np.full(len(X), np.nan) if gold is None else np.asarray(gold, np.float64)
+    drawn = np.zeros(len(X), bool) if random is None else np.asarray(random).astype(bool)
     for name, column, shape in (
         ("usable", use, (len(X), len(kinds))),
         ("observed", seen, (len(X), len(kinds))),
         ("positive", up, (len(X), len(kinds))),
         ("gold", label, (len(X),)),
+        ("random", drawn, (len(X),)),
     ):
         if column.shape != shape:
             raise ValueError(f"{name} has shape {column.shape}; {shape} is needed: rows of X, kinds")
@@ -102,12 +106,16 @@ def fit(
             raise ValueError(
                 f"{kind.name!r} says nothing about one response; pass two-sided and one-sided kinds alone"
             )
+    graded = np.isnan(label) | ((label >= 0) & (label <= 1))
+    require(graded, "gold", label, "in [0, 1]", "NaN stands for no label")
     if not use.any():
         raise ValueError("no kind was offered on a row whose window is closed; there is no evidence to weigh")
     speaks = use.any(1) | ~np.isnan(label)
     fold = _folds(fold_key, folds, speaks)
     record = record_of(kinds, *(torch.from_numpy(c) for c in (use, seen, up, label)))
     rows = torch.from_numpy(np.array(X, np.float32))
+    if not bool(torch.isfinite(rows).all()):
+        raise ValueError("X holds a value that is not finite; repair the features or drop the row")
     inside = [torch.from_numpy(np.flatnonzero(speaks & (fold != number))) for number in range(folds)]
     everywhere = torch.from_numpy(np.flatnonzero(speaks))
     frame = axes(X)  # of the features alone, so one frame serves every fold
@@ -120,7 +128,6 @@ def fit(
     line, found = _fit(rows, record, frame, everywhere, decay)
     rates = reports.rows(line[everywhere], found, record.at(everywhere), kinds)
     own = q[fold, np.arange(len(X))]
-    drawn = np.zeros(len(X), bool) if random is None else np.asarray(random).astype(bool)
     warnings = doubts(kinds, rates, own[drawn & ~np.isnan(label)], label[drawn & ~np.isnan(label)])
     return Evidence(d, q, fold, label, speaks, rates, decay, history, warnings)
 
