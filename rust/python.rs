@@ -13,7 +13,9 @@ use crate::error::{Error, Result, guarded};
 use crate::event::{Kind, time};
 use crate::ingest::{Budget, Options, Progress, ingest as run};
 use crate::key::Secret;
+use crate::loss::{Entry, Folded, Form, Loss, Raw, Real, Rows, loss as sum};
 use crate::store::{self, Store};
+use crate::unchecked::{Element, Fresh, numbers};
 
 create_exception!(
     unskew._rust,
@@ -159,6 +161,96 @@ fn kinds() -> Vec<(&'static str, u8, &'static str)> {
         .collect()
 }
 
+/// Sums over rows, in the order of `losses.engines.SUMS`, and the slope of each row; see there.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)] // those of every engine
+fn loss<'py>(
+    scores_a: &Bound<'py, PyAny>,
+    scores_b: Option<&Bound<'py, PyAny>>,
+    columns: Vec<Bound<'py, PyAny>>,
+    entry: &str,
+    loss: &str,
+    temperature: f64,
+    floor: f64,
+    scale: f64,
+    threads: usize,
+) -> PyResult<([f64; 8], Bound<'py, PyAny>)> {
+    let form = Form {
+        loss: Loss::parse(loss)?,
+        temperature,
+        scale,
+    };
+    let width: usize = scores_a.call_method0("element_size")?.extract()?;
+    let over = if width == size_of::<f64>() {
+        typed::<f64>
+    } else {
+        typed::<f32>
+    };
+    over(scores_a, scores_b, &columns, entry, &form, floor, threads)
+}
+
+/// The same for one type of numbers.
+fn typed<'py, T: Real + Element>(
+    scores_a: &Bound<'py, PyAny>,
+    scores_b: Option<&Bound<'py, PyAny>>,
+    columns: &[Bound<'py, PyAny>],
+    entry: &str,
+    form: &Form,
+    floor: f64,
+    threads: usize,
+) -> PyResult<([f64; 8], Bound<'py, PyAny>)> {
+    let (entry, margin) = match (entry, columns) {
+        ("folded", [a, b, margin]) => (
+            Entry::Folded(Folded {
+                a: numbers(a)?,
+                b: numbers(b)?,
+            }),
+            margin,
+        ),
+        (
+            "raw",
+            [
+                label,
+                observed,
+                propensity,
+                fnr,
+                fpr,
+                imputation @ ..,
+                margin,
+            ],
+        ) if imputation.len() < 2 => {
+            let raw = Raw {
+                label: numbers(label)?,
+                observed: numbers(observed)?,
+                propensity: numbers(propensity)?,
+                fnr: numbers(fnr)?,
+                fpr: numbers(fpr)?,
+                imputation: imputation.first().map(numbers).transpose()?,
+                floor: T::of(floor),
+            };
+            (Entry::Raw(raw), margin)
+        }
+        _ => {
+            return Err(PyValueError::new_err(format!(
+                "entry is '{entry}' with {} columns; it must be folded with 3, or raw with 6 or 7",
+                columns.len()
+            )));
+        }
+    };
+    let rows = Rows {
+        ahead: numbers(scores_a)?,
+        behind: scores_b.map(numbers).transpose()?,
+        entry,
+        margin: numbers(margin)?,
+    };
+    let mut slopes = Fresh::like(scores_a)?;
+    let slope = slopes.numbers()?;
+    let sums = scores_a
+        .py()
+        .detach(|| guarded(|| sum(&rows, form, threads, slope)))?;
+    Ok((sums.in_order(), slopes.shown()))
+}
+
 #[pymodule]
 fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
@@ -169,5 +261,6 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(open_store, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;
     module.add_function(wrap_pyfunction!(attach, module)?)?;
-    module.add_function(wrap_pyfunction!(kinds, module)?)
+    module.add_function(wrap_pyfunction!(kinds, module)?)?;
+    module.add_function(wrap_pyfunction!(loss, module)?)
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
+from typing import Any
 
 __version__: str
 
@@ -47,3 +48,20 @@ def attach(
 
 def kinds() -> list[tuple[str, int, str]]:
     """The kinds of feedback: (name, bit, side)."""
+
+def loss(
+    scores_a: Any,
+    scores_b: Any | None,
+    columns: Sequence[Any],
+    entry: str,
+    loss: str,
+    temperature: float,
+    floor: float,
+    scale: float,
+    threads: int,
+) -> tuple[list[float], Any]:
+    """Sums over rows, in the order of `losses.engines.SUMS`, and the slope of each row; see there.
+
+    The tensors lie on the CPU, contiguous, in float32 or float64 as the scores (`observed`: bool). The bits do
+    not depend on the number of threads.
+    """

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unskew.losses.engines import SUMS, Form, chunked, enter, margin
+from unskew.losses.engines import SUMS, Form, chunked, compiled, enter, margin
 from unskew.losses.reference import LOSSES
 
 _LIBRARY = torch.library.Library("unskew", "DEF")  # type: ignore[no-untyped-call]
@@ -21,6 +21,7 @@ _LIBRARY.define(  # type: ignore[no-untyped-call]
     "float floor, float scale) -> (Tensor sums, Tensor slope)"
 )
 _LIBRARY.impl("loss", chunked, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+_LIBRARY.impl("loss", compiled, "CPU")  # type: ignore[no-untyped-call]
 
 
 @cache

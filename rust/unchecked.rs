@@ -1,0 +1,120 @@
+//! The one module with unsafe code: what the compiler cannot check, beside the reason why it holds.
+#![allow(unsafe_code)]
+
+use crate::loss::{Form, Real, Rows, Sums};
+
+/// Sums and slopes of a block, in the widest vectors that the processor has.
+pub fn block<T: Real>(rows: &Rows<T>, form: &Form, first: usize, slope: &mut [T]) -> Sums {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the only thing `avx2` asks for is a processor that has AVX2.
+        return unsafe { avx2(rows, form, first, slope) };
+    }
+    crate::loss::block(rows, form, first, slope)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn avx2<T: Real>(rows: &Rows<T>, form: &Form, first: usize, slope: &mut [T]) -> Sums {
+    crate::loss::block(rows, form, first, slope)
+}
+
+#[cfg(feature = "python")]
+pub use tensor::{Element, Fresh, numbers};
+
+#[cfg(feature = "python")]
+mod tensor {
+    use std::slice::{from_raw_parts, from_raw_parts_mut};
+
+    use pyo3::exceptions::PyValueError;
+    use pyo3::intern;
+    use pyo3::prelude::*;
+
+    /// A type of which every pattern of bits is a value.
+    pub trait Element: Copy {
+        /// Whether torch calls it floating.
+        const FLOATING: bool;
+    }
+
+    impl Element for f32 {
+        const FLOATING: bool = true;
+    }
+
+    impl Element for f64 {
+        const FLOATING: bool = true;
+    }
+
+    impl Element for u8 {
+        const FLOATING: bool = false;
+    }
+
+    /// The numbers of a torch tensor, where they lie.
+    ///
+    /// # Errors
+    /// It is not contiguous, not on the CPU, or of another type.
+    pub fn numbers<'a, T: Element>(tensor: &'a Bound<'_, PyAny>) -> PyResult<&'a [T]> {
+        let (address, count) = place::<T>(tensor)?;
+        if count == 0 {
+            return Ok(&[]);
+        }
+        // SAFETY: the tensor has just said that `count` numbers of this width lie here one after the other; it
+        // keeps them while it is borrowed, and as with every extension no thread may change them meanwhile.
+        Ok(unsafe { from_raw_parts(address as *const T, count) })
+    }
+
+    /// A tensor that nobody else knows of yet.
+    pub struct Fresh<'py>(Bound<'py, PyAny>);
+
+    impl<'py> Fresh<'py> {
+        /// Of the length and type of another, to be written.
+        pub fn like(tensor: &Bound<'py, PyAny>) -> PyResult<Self> {
+            let new = intern!(tensor.py(), "new_empty");
+            Ok(Self(tensor.call_method1(new, (tensor.len()?,))?))
+        }
+
+        /// Its numbers.
+        ///
+        /// # Errors
+        /// As `numbers`.
+        pub fn numbers<T: Element>(&mut self) -> PyResult<&mut [T]> {
+            let (address, count) = place::<T>(&self.0)?;
+            if count == 0 {
+                return Ok(&mut []);
+            }
+            // SAFETY: as in `numbers`, and nobody else knows of this tensor.
+            Ok(unsafe { from_raw_parts_mut(address as *mut T, count) })
+        }
+
+        /// The tensor, to be shown to the world.
+        pub fn shown(self) -> Bound<'py, PyAny> {
+            self.0
+        }
+    }
+
+    /// Address and length of the memory of a tensor.
+    fn place<T: Element>(tensor: &Bound<'_, PyAny>) -> PyResult<(usize, usize)> {
+        let py = tensor.py();
+        let fits = tensor.getattr(intern!(py, "is_cpu"))?.extract::<bool>()?
+            && tensor
+                .call_method0(intern!(py, "is_contiguous"))?
+                .extract::<bool>()?
+            && tensor
+                .call_method0(intern!(py, "is_floating_point"))?
+                .extract::<bool>()?
+                == T::FLOATING
+            && tensor
+                .call_method0(intern!(py, "element_size"))?
+                .extract::<usize>()?
+                == size_of::<T>();
+        if !fits {
+            return Err(PyValueError::new_err(format!(
+                "a tensor is not as the loss needs it: contiguous, on the CPU, with {} bytes a number",
+                size_of::<T>()
+            )));
+        }
+        Ok((
+            tensor.call_method0(intern!(py, "data_ptr"))?.extract()?,
+            tensor.call_method0(intern!(py, "numel"))?.extract()?,
+        ))
+    }
+}
