@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unskew import losses
 from unskew.features.axes import axes
 from unskew.reward.heads import Head, NumericError
-from unskew.reward.problem import ROWWISE, EvidenceColumns, Ints, Loss, Problem, TargetColumns, Tensor, pose
+from unskew.reward.problem import EvidenceColumns, Ints, Loss, Problem, TargetColumns, Tensor, pose
 
 DECAYS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 """Weight decays that a linear head tries, strongest first."""
@@ -146,6 +147,7 @@ def _linear(problem: Problem, decays: tuple[float, ...]) -> Steps:
         stretch = torch.from_numpy(frame.stretch(decay))
         v, bias = (start[0] / stretch).requires_grad_(), start[1].clone().requires_grad_()
         weight, second = problem.weight * rows, problem.second * rows
+        total = float(weight.sum())
         descent = torch.optim.LBFGS(
             [v, bias],
             max_iter=100,
@@ -158,7 +160,7 @@ def _linear(problem: Problem, decays: tuple[float, ...]) -> Steps:
         def objective() -> Tensor:
             descent.zero_grad()
             u = stretch * v
-            value = ROWWISE[problem.loss](z(u, bias), weight, second).sum() / weight.sum()
+            value, _ = losses.folded(z(u, bias), None, weight, second, loss=problem.loss, normalizer=total)
             value = value + 0.5 * decay * u.square().sum()
             value.backward()  # type: ignore[no-untyped-call]
             return value
@@ -205,7 +207,7 @@ def _mlp(
     parameters = [part.requires_grad_() for layer in layers for part in layer]
     adam = torch.optim.AdamW(parameters, lr=lr, weight_decay=decay)
     inside = torch.nonzero(~problem.held).flatten()
-    mean = problem.weight[inside].mean()
+    mean = float(problem.weight[inside].mean())
 
     def score(rows: Tensor) -> Tensor:
         rows = (rows - centre) / scale
@@ -217,8 +219,9 @@ def _mlp(
     history: list[dict[str, float]] = []
     for epoch in range(epochs):
         for entries in torch.split(inside[torch.randperm(len(inside), generator=chance)], batch):
-            z = problem.z(score, entries)
-            value = ROWWISE[problem.loss](z, problem.weight[entries], problem.second[entries]).mean() / mean
+            z, weight, second = problem.z(score, entries), problem.weight[entries], problem.second[entries]
+            size = mean * len(entries)
+            value, _ = losses.folded(z, None, weight, second, loss=problem.loss, normalizer=size)
             adam.zero_grad()
             value.backward()  # type: ignore[no-untyped-call]
             adam.step()
@@ -240,6 +243,5 @@ def _mlp(
 
 def _values(problem: Problem, z: Tensor) -> dict[str, float]:
     """Mean training loss and held-out metric."""
-    inside = ~problem.held
-    loss = ROWWISE[problem.loss](z[inside], problem.weight[inside], problem.second[inside])
-    return {"training": float(loss.sum() / problem.weight[inside].sum()), "held_out": problem.held_out(z)}
+    training = problem.mean(problem.loss, z, ~problem.held)
+    return {"training": training, "held_out": problem.mean(problem.metric, z, problem.held)}

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unskew import losses
+
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Tensor = torch.Tensor
@@ -33,29 +35,6 @@ class EvidenceColumns(Protocol):
     m: Any
 
 
-def brier(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """a s^2 - 2 b s + b with s = sigmoid(z)."""
-    s = torch.sigmoid(z)
-    return a * s * s - 2 * b * s + b
-
-
-def logistic(z: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """a softplus(z) - b z."""
-    return a * torch.nn.functional.softplus(z) - b * z
-
-
-def mixture(z: Tensor, w: Tensor, d: Tensor) -> Tensor:
-    """w (softplus(z) - softplus(z + d))."""
-    return w * (torch.nn.functional.softplus(z) - torch.nn.functional.softplus(z + d))
-
-
-ROWWISE: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "brier": brier,
-    "logistic": logistic,
-    "mixture": mixture,
-}
-
-
 @dataclass(frozen=True)
 class Problem:
     """The entries of a set of columns that weigh something, with their features.
@@ -66,7 +45,7 @@ class Problem:
         held: entry is held out. Shape [E].
         weight, second, margin: a, b, m or w, d, m. Shape [E], float64.
         temperature: factor on the scores.
-        loss, metric: names in `ROWWISE`.
+        loss, metric: names of `unskew.losses`.
         counts: what was kept, left out, negative and outside [0, 1].
     """
 
@@ -96,10 +75,11 @@ class Problem:
             difference = scores[ahead] - scores[behind]
         return self.temperature * difference.double() - margin
 
-    def held_out(self, z: Tensor) -> float:
-        """Metric of the held-out entries: sum of loss / sum of weight."""
-        weight, second = self.weight[self.held], self.second[self.held]
-        return float(ROWWISE[self.metric](z[self.held], weight, second).sum() / weight.sum())
+    def mean(self, loss: Loss, z: Tensor, where: Tensor) -> float:
+        """Sum of a loss / sum of weight over the entries where a mask holds; z of all entries."""
+        weight, second = self.weight[where], self.second[where]
+        _, stats = losses.folded(z[where], None, weight, second, loss=loss)
+        return stats.loss / float(weight.sum())
 
 
 def pose(
