@@ -220,8 +220,8 @@ def mixture(
 
     Fisher-consistent, not unbiased: when the rates are right the expected loss is least at the true
     probability. Without p1 and p0 feedback is taken not to depend on the label, and silence says nothing.
-    A kind that happens or not (a click) has label 1 wherever observed, p1 = P(happened | liked) and
-    p0 = P(happened | not liked); no bound on D applies, since the loss is bounded. Always float64.
+    A kind that happens or not (a click) has label 1 wherever observed, hence fpr = 1, p1 = P(happened |
+    liked) and p0 = P(happened | not liked); no bound on D applies, since the loss is bounded. Always float64.
 
     Args:
         label: recorded label, read where observed. Shape [N], 0 or 1.
