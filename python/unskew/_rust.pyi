@@ -62,6 +62,6 @@ def loss(
 ) -> tuple[list[float], Any]:
     """Sums over rows, in the order of `losses.engines.SUMS`, and the slope of each row; see there.
 
-    The tensors lie on the CPU, contiguous, in float32 or float64 as the scores (`observed`: bool). The bits do
-    not depend on the number of threads.
+    The tensors lie on the CPU, contiguous, in float32 or float64 as the scores (`observed`: bool). The bits
+    do not depend on the number of threads.
     """

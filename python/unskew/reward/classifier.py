@@ -5,14 +5,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from unskew.estimators import Columns
 from unskew.reward.fit import HeadFit, fit_head
-
-
-class _Weighted:
-    """Columns of a plain weighted binary label: a = weight, b = weight x label."""
-
-    def __init__(self, label: NDArray[np.float64], weight: NDArray[np.float64]) -> None:
-        self.a, self.b, self.m = weight, weight * label, 0.0
 
 
 class HeadClassifier:
@@ -55,7 +49,7 @@ class HeadClassifier:
         weight = np.ones(len(label)) if sample_weight is None else np.asarray(sample_weight, np.float64)
         self.fitted = fit_head(
             X,
-            _Weighted(label, weight),
+            Columns(weight, weight * label, 0 * weight),
             groups=np.arange(len(label)) if groups is None else groups,
             head=self.head,
             loss="logistic",

@@ -22,9 +22,10 @@ import torch
 from numpy.typing import NDArray
 
 from unskew import losses
+from unskew.estimators import Columns, Mixture
 from unskew.features.axes import axes
 from unskew.reward.heads import Head, NumericError
-from unskew.reward.problem import EvidenceColumns, Ints, Loss, Problem, TargetColumns, Tensor, pose
+from unskew.reward.problem import Ints, Loss, Problem, Tensor, pose
 
 DECAYS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 """Weight decays that a linear head tries, strongest first."""
@@ -59,7 +60,7 @@ class HeadFit:
 
 def fit_head(
     X: NDArray[Any],
-    columns: TargetColumns | EvidenceColumns,
+    columns: Columns | Mixture,
     *,
     groups: NDArray[Any],
     head: Literal["linear", "mlp"] = "linear",

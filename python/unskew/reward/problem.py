@@ -5,34 +5,19 @@ z = temperature (r_A - r_B) - m      or      z = temperature r - m for single re
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from unskew import losses
+from unskew.estimators import Columns, Mixture
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Tensor = torch.Tensor
 Loss = Literal["brier", "logistic", "mixture"]
-
-
-class TargetColumns(Protocol):
-    """`unskew.estimators.Columns`: weight a, weighted target b, margin m."""
-
-    a: Any
-    b: Any
-    m: Any
-
-
-class EvidenceColumns(Protocol):
-    """`unskew.estimators.Mixture`: weight w, evidence d, margin m."""
-
-    w: Any
-    d: Any
-    m: Any
 
 
 @dataclass(frozen=True)
@@ -84,7 +69,7 @@ class Problem:
 
 def pose(
     X: NDArray[Any],
-    columns: TargetColumns | EvidenceColumns,
+    columns: Columns | Mixture,
     groups: NDArray[Any],
     pairs: tuple[Ints, Ints] | None,
     loss: Loss,
@@ -107,8 +92,8 @@ def pose(
         total = float(weight[keep][chosen].sum())
         if not total > 0:
             raise ValueError(
-                f"{names[0]} sums to {total:g} over the {int(chosen.sum())} {side} entries; it must be positive. "
-                "too few entries have a weight, or too many weights are negative"
+                f"{names[0]} sums to {total:g} over the {int(chosen.sum())} {side} entries; it must be "
+                "positive. too few entries have a weight, or too many weights are negative"
             )
     used = ahead
     if behind is not None:
@@ -140,7 +125,7 @@ def pose(
     )
 
 
-def _column(columns: TargetColumns | EvidenceColumns, name: str, entries: int) -> NDArray[np.float64]:
+def _column(columns: Columns | Mixture, name: str, entries: int) -> NDArray[np.float64]:
     """One column in float64, a single number repeated."""
     values = np.asarray(getattr(columns, name), np.float64)
     if values.ndim and values.shape != (entries,):
