@@ -101,7 +101,7 @@ class Store:
     def attach(
         self, folder: str, name: str, provenance: dict[str, Any], table: "pa.Table | None" = None
     ) -> str:
-        """Keep a table and its provenance in the store, in one commit.
+        """Keep a table and its provenance in the store, in one commit; none when it is the newest already.
 
         Args:
             folder: `gold`, `nuisances`, `targets` or `audit`.
@@ -123,6 +123,9 @@ class Store:
                 write_arrow(table, arrow)
                 digest.update(arrow.read_bytes())
             identity = f"{name}-{digest.hexdigest()[:12]}"
+            newest = next((e for e in reversed(self.ledger["attachments"]) if e["folder"] == folder), None)
+            if newest is not None and newest["id"] == identity:
+                return identity  # named by its content, so it is there already
             if table is not None:
                 files.append(str(arrow.rename(arrow.with_name(f"{identity}.arrow"))))
             document = Path(scratch) / f"{identity}.json"

@@ -14,6 +14,7 @@ from unskew.evidence import Evidence
 from unskew.noise import Noise, known
 from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.material import Material, Stage, estimate, from_gold
+from unskew.pipeline.run import plain
 from unskew.propensity import FLOOR, Propensity
 from unskew.propensity.measure import judge
 from unskew.rates import Floats
@@ -58,13 +59,15 @@ def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> 
     if not len(rows):
         raise ValueError(f"{store.path} holds no responses; ingest a log first")
     kept = store.load("gold")
-    made_from = {
-        "gold": kept[0] if kept else None,
-        "features": featurizer(settings.features).to_dict(),
-        "noise": {name: list(rates) for name, rates in settings.noise.items()},
-        "propensity": settings.propensity,
-        "seed": settings.seed,
-    }
+    made_from = plain(
+        {
+            "gold": kept[0] if kept else None,
+            "features": featurizer(settings.features).to_dict(),
+            "noise": {name: list(rates) for name, rates in settings.noise.items()},
+            "propensity": settings.propensity,
+            "seed": settings.seed,
+        }
+    )
     with stage("features"):
         prompts, responses = data.texts(store, rows.row)
         X = features.cached(featurizer(settings.features), prompts, responses, store.path / "features")
