@@ -47,3 +47,22 @@ def test_majority_of_three_is_what_two_say():
     pandalm = load("pandalm")
     cast = np.array([[1, 1, 2], [2, 0, 2], [0, 1, 2], [0, 0, 1]])
     assert pandalm.majority(cast).tolist() == [1, 2, 0, 0]
+
+
+def test_doubly_robust_beats_naive_on_coats_drawn_at_random(real_data, monkeypatch, capsys):
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    coat = load("coat")
+    folder, results = real_data("coat"), []
+    run = coat.run
+    monkeypatch.setattr(coat, "run", lambda data: results.append(run(data)) or results[0])
+    printed = table(coat, folder, monkeypatch, capsys)
+    auc, mse, mean = (values.mean(0) for values in (results[0].auc, results[0].mse, results[0].mean))
+    plain, weighted, robust = range(3)
+    assert results[0].auc.shape == (5, 4)
+    assert auc[robust] >= 0.782 - 0.004
+    assert mse[robust] <= 0.186 + 0.004
+    assert auc[robust] > max(auc[plain], auc[weighted])
+    assert mse[robust] < mse[weighted] < mse[plain]
+    assert mean[plain] > mean[weighted] > mean[robust] > results[0].truth
+    assert [line.split("  ")[0] for line in printed.splitlines()[4:]] == list(coat.ARMS)
