@@ -122,6 +122,15 @@ def test_parameters_that_are_not_finite_are_an_error():
     )
 
 
+def test_parameters_cannot_change_after_they_were_checked():
+    weight = np.ones((2, 1), np.float32)
+    head = Head(((weight, np.zeros(1, np.float32)),))
+    weight[0] = np.nan
+    assert head.layers[0][0].tolist() == [[1.0], [1.0]]
+    with pytest.raises(ValueError, match="read-only"):
+        head.layers[0][0][0] = np.nan
+
+
 # --- what a head finds -------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,8 @@ class Head:
     """r(x) = W_n max(0, ... max(0, W_1 x + b_1) ...) + b_n, one number a row; linear when n = 1.
 
     Args:
-        layers: (W, b) from the features to the logit, W of shape [inputs, outputs]; float32, finite.
+        layers: (W, b) from the features to the logit, W of shape [inputs, outputs]; finite. Kept as float32
+            copies that cannot be written to.
 
     Raises:
         ValueError: the shapes do not follow each other or do not end in one number.
@@ -36,7 +37,7 @@ class Head:
     layers: tuple[tuple[Weights, Weights], ...]
 
     def __post_init__(self) -> None:
-        layers = tuple((np.asarray(w, np.float32), np.asarray(b, np.float32)) for w, b in self.layers)
+        layers = tuple((_own(weight), _own(bias)) for weight, bias in self.layers)
         object.__setattr__(self, "layers", layers)
         if not layers or any(w.ndim != 2 or b.shape != w.shape[1:] for w, b in layers):
             shapes = [(w.shape, b.shape) for w, b in layers]
@@ -81,3 +82,10 @@ class Head:
                 rows = (np.maximum(rows, 0) if number else rows) @ weight + bias
             out[start : start + CHUNK] = rows[:, 0]
         return out
+
+
+def _own(values: NDArray[Any]) -> Weights:
+    """A copy that stays as it was checked."""
+    copy = np.array(values, np.float32)
+    copy.setflags(write=False)
+    return copy
