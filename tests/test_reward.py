@@ -340,10 +340,20 @@ def test_mlp_stops_when_prompts_it_has_not_seen_gain_no_more(world):
         ({"head": "tree"}, "head is 'tree'; it must be one of linear, mlp"),
         ({"loss": "hinge"}, "loss is 'hinge'; it must be one of brier, logistic, mixture"),
         ({"metric": "auc"}, "metric is 'auc'; it must be one of None, brier, logistic, mixture"),
+        (
+            {"metric": "mixture"},
+            "metric is 'mixture', loss 'brier'; evidence and targets cannot stand for each other",
+        ),
+        (
+            {"loss": "mixture", "metric": "brier"},
+            "metric is 'brier', loss 'mixture'; evidence and targets cannot stand for each other",
+        ),
         ({"temperature": 0.0}, "temperature is 0.0; it must be > 0"),
         ({"temperature": np.nan}, "temperature is nan; it must be > 0"),
         ({"validation": 0.0}, "validation is 0.0; it is a share and must be in (0, 1)"),
         ({"validation": 1.0}, "validation is 1.0; it is a share and must be in (0, 1)"),
+        ({"decays": ()}, "decays is empty; a linear head needs at least one"),
+        ({"head": "mlp", "epochs": 0}, "epochs is 0; an MLP needs at least one"),
         ({"groups": [0, 1]}, "groups has 2 entries, X has 4 rows; one of each is needed"),
         (
             {"groups": [7, 7, 7, 7]},

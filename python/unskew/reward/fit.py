@@ -121,6 +121,14 @@ def fit_head(
         raise ValueError(f"temperature is {temperature}; it must be > 0")
     if not 0 < validation < 1:
         raise ValueError(f"validation is {validation}; it is a share and must be in (0, 1)")
+    if metric is not None and (metric == "mixture") != (loss == "mixture"):
+        raise ValueError(
+            f"metric is {metric!r}, loss {loss!r}; evidence and targets cannot stand for each other"
+        )
+    if head == "linear" and not decays:
+        raise ValueError("decays is empty; a linear head needs at least one")
+    if head == "mlp" and epochs < 1:
+        raise ValueError(f"epochs is {epochs}; an MLP needs at least one")
     problem = pose(X, columns, groups, pairs, loss, metric, temperature, validation, seed)
     if head == "linear":
         fitted, history, best = _linear(problem, decays)
