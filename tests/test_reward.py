@@ -376,6 +376,14 @@ def test_mlp_stops_when_prompts_it_has_not_seen_gain_no_more(world):
             {"X": np.array([[1.0], [np.nan], [0.0], [2.0]])},
             "X holds a value that is not finite; repair the features or drop the row",
         ),
+        (
+            {"pairs": (np.arange(4), np.arange(3))},
+            "pairs has shapes (4,) and (3,); [pairs], twice, is needed",
+        ),
+        (
+            {"pairs": (np.arange(4), np.array([1, 2, 4, -1]))},
+            "pairs has 2 entries that are not rows of X, which has 4",
+        ),
     ],
 )
 def test_argument_that_does_not_fit_is_an_error(change, message):

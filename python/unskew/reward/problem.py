@@ -81,6 +81,14 @@ def pose(
     """Columns and features, checked, without the entries that weigh nothing; see `fit_head`."""
     names = ("w", "d", "m") if loss == "mixture" else ("a", "b", "m")
     ends = (np.arange(len(X)), None) if pairs is None else (np.asarray(pairs[0]), np.asarray(pairs[1]))
+    if ends[1] is not None:
+        if ends[0].ndim != 1 or ends[0].shape != ends[1].shape:
+            raise ValueError(
+                f"pairs has shapes {ends[0].shape} and {ends[1].shape}; [pairs], twice, is needed"
+            )
+        strange = int(((np.minimum(ends[0], ends[1]) < 0) | (np.maximum(ends[0], ends[1]) >= len(X))).sum())
+        if strange:
+            raise ValueError(f"pairs has {strange} entries that are not rows of X, which has {len(X)}")
     entries = len(ends[0])
     if len(groups) != len(X):
         raise ValueError(f"groups has {len(groups)} entries, X has {len(X)} rows; one of each is needed")
