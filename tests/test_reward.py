@@ -1,8 +1,10 @@
 """Reward heads: they find the model behind their columns, hold whole prompts out, and survive the disk."""
 
 import json
+import os
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -664,3 +666,36 @@ def test_calibration_that_is_not_finite_never_reaches_the_disk(broken, tmp_path)
     scale, shift = broken.get("scale", 1.0), broken.get("shift", 0.0)
     assert str(error.value) == f"scale is {scale} and shift {shift}; both must be finite to be saved"
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "calls"),
+    [(os, "fsync", 1), (os, "fsync", 2), (Path, "replace", 1)],
+)
+def test_interrupted_save_leaves_the_old_model(where, name, calls, tmp_path, monkeypatch):
+    old = model(seed=0)
+    old.save(tmp_path)
+    whole, made = getattr(where, name), []
+
+    def interrupted(*arguments):
+        made.append(arguments)
+        if len(made) == calls:
+            raise OSError("no space left on device")
+        return whole(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, interrupted)
+        with pytest.raises(OSError, match="no space left on device"):
+            model(seed=1, scale=3.0).save(tmp_path)
+    found = RewardModel.load(tmp_path)
+    assert same(found.head.layers, old.head.layers)
+    assert found.scale == 1.0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "reward.json"]
+
+
+def test_card_that_json_cannot_hold_leaves_the_old_model(tmp_path):
+    old = model(seed=0)
+    old.save(tmp_path)
+    with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
+        replace(model(seed=1), card={"ess": np.nan}).save(tmp_path)
+    assert same(RewardModel.load(tmp_path).head.layers, old.head.layers)

@@ -55,6 +55,7 @@ class RewardModel:
         """Write the model to a directory, made when absent; each file appears whole or not at all.
 
         Raises:
+            ValueError: the card holds a number that JSON does not; nothing is written.
             NumericError: scale or shift is not finite (a `Head` never holds such a number).
         """
         from safetensors.numpy import save
@@ -78,8 +79,8 @@ class RewardModel:
         for number, (weight, bias) in enumerate(self.head.layers):
             arrays[f"layers.{number}.weight"] = np.ascontiguousarray(weight)
             arrays[f"layers.{number}.bias"] = np.ascontiguousarray(bias)
-        _replace(home / PARAMETERS, save(arrays, metadata={"format": FORMAT}))
-        _replace(home / CARD, (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+        text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+        _replace({home / PARAMETERS: save(arrays, metadata={"format": FORMAT}), home / CARD: text.encode()})
 
     @classmethod
     def load(cls, directory: "str | os.PathLike[str]") -> "RewardModel":
@@ -172,11 +173,17 @@ def _shapes(shapes: dict[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {list(shape)}" for name, shape in sorted(shapes.items())) or "nothing"
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside, flush, then take the place of `path`."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def _replace(contents: dict[Path, bytes]) -> None:
+    """Write all beside, flush, and only then take the places of the files."""
+    drafts = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in contents}
+    try:
+        for path, draft in drafts.items():
+            with draft.open("wb") as file:
+                file.write(contents[path])
+                file.flush()
+                os.fsync(file.fileno())
+        for path, draft in drafts.items():
+            draft.replace(path)
+    finally:
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
