@@ -204,7 +204,7 @@ def _sum(
         raise ValueError(f"scores_b has {found}, scores_a {wanted}; the same is needed")
     dtype = torch.float64 if scores_a.dtype == torch.float64 else torch.float32
     ready = [_column(name, column, scores_a, dtype) for name, column in columns.items()]
-    ahead, behind = (None if s is None else s.to(dtype).contiguous() for s in (scores_a, scores_b))
+    ahead, behind = _as(scores_a, dtype), None if scores_b is None else _as(scores_b, dtype)
     value, sums, _ = Loss.apply(ahead, behind, form, *ready)
     stats = Stats(sums, len(scores_a))
     if (
@@ -221,7 +221,8 @@ def _column(name: str, column: Column, scores: Tensor, dtype: torch.dtype) -> Te
     """The column on the device of the scores, with one entry for each score, or one for all."""
     if isinstance(column, Tensor) and column.requires_grad:
         raise ValueError(f"{name} requires a gradient, and none flows into it; pass {name}.detach()")
-    values = torch.as_tensor(column, device=scores.device)
+    here = isinstance(column, Tensor) and column.device == scores.device
+    values = column if here else torch.as_tensor(column, device=scores.device)
     if values.ndim and values.shape != scores.shape:
         raise ValueError(
             f"{name} has shape {list(values.shape)}, scores_a has shape {list(scores.shape)}: "
@@ -233,7 +234,12 @@ def _column(name: str, column: Column, scores: Tensor, dtype: torch.dtype) -> Te
             raise ValueError(f"observed has {strange} entries that are neither 0 nor 1; pass booleans")
     if values.ndim == 0 or (values.stride(0) == 0 and len(values) > 1):
         values = values.reshape(-1)[:1]
-    return values.to(torch.bool if name == "observed" else dtype).contiguous()
+    return _as(values, torch.bool if name == "observed" else dtype)
+
+
+def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Contiguous, in that dtype. Asking first costs less than a conversion that has nothing to do."""
+    return (tensor if tensor.dtype == dtype else tensor.to(dtype)).contiguous()
 
 
 def _complaint(columns: list[Tensor], rows: int) -> str:

@@ -7,6 +7,7 @@ the gradient is itself to be differentiated (`create_graph=True`), it is formed 
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 import torch
@@ -71,3 +72,6 @@ class Loss(torch.autograd.Function):
             slope = how.scale * how.temperature * LOSSES[how.loss][1](z, entered.a, entered.b)
         ahead = slope * grad
         return ahead, None if scores_b is None else -ahead, None, *(None for _ in columns)
+
+
+Loss.forward.__signature__ = signature(Loss.forward)  # type: ignore[attr-defined] # torch asks at each call
