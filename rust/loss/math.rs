@@ -34,6 +34,9 @@ pub trait Real:
     /// (2^n, e^r - 1) with x = n log 2 + r, for x <= 0; 2^n is 0 where it would be subnormal.
     fn reduced(x: Self) -> (Self, Self);
 
+    /// Sum of terms x^k, the even and the odd powers apart: neither waits for the other.
+    fn series<const N: usize>(x: Self, terms: [f64; N]) -> Self;
+
     /// log(1 + e) for e in [0, 1].
     fn log1p(e: Self) -> Self;
 }
@@ -83,10 +86,7 @@ macro_rules! real {
                 let shifted = x * std::f64::consts::LOG2_E as $float + ROUND;
                 let n = shifted - ROUND;
                 let r = (x - n * $high) - n * $low;
-                let mut sum = 0.0;
-                for term in const { taylor::<$taylor>() }.iter().rev() {
-                    sum = sum * r + *term as $float;
-                }
+                let sum = Self::series(r, const { taylor::<$taylor>() });
                 let power = shifted.to_bits().wrapping_add($bias) << $mantissa;
                 let vanishes = x < LEAST;
                 (
@@ -100,13 +100,20 @@ macro_rules! real {
             }
 
             #[inline(always)]
+            fn series<const N: usize>(x: Self, terms: [f64; N]) -> Self {
+                let (square, mut even, mut odd) = (x * x, 0.0, 0.0);
+                for (power, term) in terms.iter().enumerate().rev() {
+                    let sum = if power % 2 == 0 { &mut even } else { &mut odd };
+                    *sum = *sum * square + *term as $float;
+                }
+                even + x * odd
+            }
+
+            #[inline(always)]
             fn log1p(e: Self) -> Self {
                 let s = e / (2.0 + e);
                 let square = s * s;
-                let mut sum = 0.0;
-                for term in const { atanh::<$atanh>() }.iter().rev() {
-                    sum = sum * square + *term as $float;
-                }
+                let sum = Self::series(square, const { atanh::<$atanh>() });
                 let twice = s + s;
                 twice + twice * square * sum
             }
