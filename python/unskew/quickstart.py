@@ -55,7 +55,7 @@ def quickstart(
     chosen = simulate.named(world) if isinstance(world, str) else world
     log, store, key = home / "log", home / "store", home / "key"
     with stage("simulating a product log"):
-        drawn_before = (log / "oracle_responses.arrow").is_file()
+        drawn_before = (log / "gold.jsonl").is_file()
         if drawn_before and not _same(log, chosen, responses, seed):
             raise ValueError(
                 f"{home} holds a log drawn with another seed, world or size; choose another directory "
