@@ -60,8 +60,8 @@ def test_naive_is_wrong_ours_is_less_wrong_and_ideal_is_the_bound(run):
     assert roles == {
         "naive": "naive",
         "evidence": "ours",
-        "classwise_ips": "ours",
-        "ips": "ours",
+        "classwise_ips": "baseline",
+        "ips": "baseline",
         "gold": "baseline",
         "causalrm-ips": "unsafe",
         "ideal": "ideal",

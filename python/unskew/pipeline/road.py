@@ -15,7 +15,7 @@ from unskew.estimators import Columns, Mixture, pairs_from_items
 from unskew.pipeline.arms import Arm, choose, measured, train_arm, weights
 from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.material import Material, Stage, judge
-from unskew.pipeline.recipes import Recipe, Target, doubly_robust, shown_together
+from unskew.pipeline.recipes import UNSAFE, Recipe, Target, doubly_robust, shown_together
 from unskew.pipeline.run import describe, plain, recovered, write_run
 from unskew.pipeline.store import keep_gold, open_material, quiet
 from unskew.rates import Bools, Floats, Ints
@@ -171,10 +171,8 @@ NOTHING = Verdict("green", (), (), {}, {}, {})
 
 
 def _role(recipe: str, ours: str) -> str | None:
-    """The role of an arm beside the one that was chosen; None when its name decides."""
-    if recipe == ours and recipe != "naive":
-        return None
-    return "baseline" if recipe == "gold" else None
+    """The role of an arm: all but the chosen one are there for comparison; None when the name decides."""
+    return None if recipe in (ours, "naive", *UNSAFE) else "baseline"
 
 
 def _ideal(label: Floats) -> Recipe:
