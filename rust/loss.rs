@@ -222,50 +222,48 @@ fn with<T: Real>(
     first: usize,
     slope: &mut [T],
 ) -> Sums {
-    let mut pass = Pass {
+    let pass = Pass {
         rows,
         form,
         columns,
-        first,
-        slope,
-        totals: Totals::NONE,
     };
     match form.loss {
-        Loss::Logistic => pass.run::<Logistic>(),
-        Loss::Brier => pass.run::<Brier>(),
-        Loss::Mixture => pass.run::<Mixture>(),
+        Loss::Logistic => pass.run::<Logistic>(first, slope),
+        Loss::Brier => pass.run::<Brier>(first, slope),
+        Loss::Mixture => pass.run::<Mixture>(first, slope),
     }
-    pass.totals.sums()
 }
 
-/// One pass over a block.
+/// What is summed.
 struct Pass<'a, T, E> {
     rows: &'a Rows<'a, T>,
     form: &'a Form,
     columns: &'a E,
-    first: usize,
-    slope: &'a mut [T],
-    totals: Totals<T>,
 }
 
 impl<T: Real, E: Enter<T>> Pass<'_, T, E> {
-    /// All rows, vector by vector.
-    #[inline(always)]
-    fn run<F: Formula>(&mut self) {
-        let whole = self.slope.len() - self.slope.len() % LANES;
-        for start in (0..whole).step_by(LANES) {
-            self.step::<F>(start, LANES);
-        }
-        if whole < self.slope.len() {
-            self.step::<F>(whole, self.slope.len() - whole);
-        }
-    }
-
-    /// `count` rows, at most a vector.
+    /// All rows of a block, vector by vector.
     #[inline(always)]
     #[allow(clippy::indexing_slicing)]
-    fn step<F: Formula>(&mut self, start: usize, count: usize) {
-        let row = self.first + start;
+    fn run<F: Formula>(&self, first: usize, slope: &mut [T]) -> Sums {
+        let mut totals = Totals::NONE; // not behind a pointer: it stays in registers
+        let mut row = first;
+        let (vectors, rest) = slope.as_chunks_mut::<LANES>();
+        for vector in vectors {
+            *vector = self.step::<F>(row, LANES, &mut totals);
+            row += LANES;
+        }
+        if !rest.is_empty() {
+            let count = rest.len();
+            rest.copy_from_slice(&self.step::<F>(row, count, &mut totals)[..count]);
+        }
+        totals.sums()
+    }
+
+    /// Slopes of `count` rows, at most a vector.
+    #[inline(always)]
+    #[allow(clippy::indexing_slicing)]
+    fn step<F: Formula>(&self, row: usize, count: usize, totals: &mut Totals<T>) -> Lanes<T> {
         let temperature = T::of(self.form.temperature);
         let factor = T::of(self.form.scale * self.form.temperature);
         let ahead = lanes(self.rows.ahead, row, count, T::ZERO);
@@ -290,8 +288,6 @@ impl<T: Real, E: Enter<T>> Pass<'_, T, E> {
             let beyond = F::BOUNDED & ((b[i] < T::ZERO) | (b[i] > a[i]));
             outside[i] = if beyond { T::ONE } else { T::ZERO };
         }
-        self.slope[start..start + count].copy_from_slice(&slope[..count]);
-        let totals = &mut self.totals;
         for i in 0..count {
             let weight: f64 = weight[i].into();
             totals.loss[i] += value[i].into();
@@ -305,6 +301,7 @@ impl<T: Real, E: Enter<T>> Pass<'_, T, E> {
             totals.low[i] = math::least(totals.low[i], z[i]);
             totals.high[i] = math::least(totals.high[i], -z[i]);
         }
+        slope
     }
 }
 
