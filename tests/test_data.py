@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 import logs
 from logs import THUMB, good, lines, table, write
 from unskew import _rust, data, events, simulate
-from unskew.data import NO_GOLD, RANDOM, STRATIFIED, Store, examples, fold_of, read_gold
+from unskew.data import NO_GOLD, RANDOM, STRATIFIED, Store, examples, read_gold
 from unskew.events import KINDS
 
 
@@ -152,7 +152,6 @@ def test_store_without_responses_gives_empty_columns(tmp_path, text):
     found, _ = check(store)
     assert (len(found), found.kinds, found.offered.shape) == (0, (), (0, 0))
     assert data.texts(store, found.row) == ([], [])
-    assert fold_of(found.prompt_hash, 5).shape == (0,)
 
 
 def test_store_in_which_no_kind_was_offered_has_no_kind_columns(small):
@@ -192,31 +191,6 @@ def test_damaged_store_is_a_checksum_error(small):
             (Store.open if file.parent.name == "ledger" else events.verify)(small.path)
         file.write_bytes(content)
     events.verify(small.path)
-
-
-# Folds
-
-
-def test_folds_keep_siblings_together_and_are_even_and_change_with_the_seed(product):
-    prompt = np.random.default_rng(0).integers(0, 2**64, 20_000, dtype=np.uint64).repeat(2)
-    for folds in (2, 5, 7):
-        fold = fold_of(prompt, folds)
-        assert_array_equal(fold[::2], fold[1::2])
-        assert_array_equal(fold, fold_of(prompt, folds))
-        sizes = np.bincount(fold[::2])
-        assert len(sizes) == folds
-        assert abs(sizes - 20_000 / folds).max() < 4.5 * np.sqrt(20_000 / folds * (1 - 1 / folds))
-        other = fold_of(prompt, folds, seed=1)
-        assert abs((fold == other)[::2].mean() - 1 / folds) < 4.5 * np.sqrt(1 / folds / 20_000)
-    found = examples(product[0])
-    fold = fold_of(found.prompt_hash, 5)
-    for hash_ in np.unique(found.prompt_hash):
-        assert len(set(fold[found.prompt_hash == hash_])) == 1
-
-
-def test_fold_of_a_prompt_does_not_depend_on_the_other_rows(product):
-    prompt = examples(product[0]).prompt_hash
-    assert_array_equal(fold_of(prompt, 5)[100:200], fold_of(prompt[100:200], 5))
 
 
 # Gold

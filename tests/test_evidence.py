@@ -651,7 +651,7 @@ def test_one_sided_kind_is_doubted_within_a_tenth(side, liked, doubted):
             {"usable": np.zeros((6, 1))},
             "no kind was offered on a row whose window is closed; there is no evidence to weigh",
         ),
-        ({"fold_key": [1, 2]}, "fold_key has shape (2,); (6,) is needed, one key a row of X"),
+        ({"fold_key": [1, 2]}, "fold_key has shape (2,); (6,) is needed, one key a row"),
         ({"folds": 1}, "folds is 1; it must be between 2 and the number of prompts, 3"),
         ({"folds": 4}, "folds is 4; it must be between 2 and the number of prompts, 3"),
         (

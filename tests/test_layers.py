@@ -14,13 +14,14 @@ PACKAGE = ROOT / "python" / "unskew"
 
 BELOW = "everything in the layers below"
 ALL = "everything"
-# Layer by layer: modules, and what they may import inside the package. `rates` is arithmetic on counts.
+# Layer by layer: modules, and what they may import inside the package. `rates` is arithmetic on counts,
+# `folds` deals prompts.
 LAYERS: list[tuple[str, str]] = [
     ("_rust kernels", ""),
-    ("events estimators losses penalties rates", "_rust kernels"),
-    ("propensity noise simulate", "events rates _rust"),
+    ("events estimators losses penalties rates folds", "_rust kernels"),
+    ("propensity noise simulate", "events rates folds _rust"),
     ("data features", "events estimators _rust"),
-    ("reward evidence labeler", "data events features losses penalties estimators rates"),
+    ("reward evidence labeler", "data events features losses penalties estimators rates folds"),
     ("audit evaluate ppo", BELOW),
     ("pipeline", BELOW),
     ("report export doctor serve testing quickstart cli", ALL),

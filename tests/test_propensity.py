@@ -202,16 +202,6 @@ def test_log_of_voted_rows_alone_cannot_tell_propensities(log):
     )
 
 
-def test_folds_keep_prompts_together_and_are_even():
-    keys = np.random.default_rng(2).integers(0, 500, 3000)
-    fold = propensity.assign(keys, 5, np.ones(3000, bool))
-    assert all(len(set(fold[keys == key])) == 1 for key in np.unique(keys))
-    assert np.bincount([fold[keys == key][0] for key in np.unique(keys)]).min() >= 99
-    with pytest.raises(ValueError, match="folds is 9") as error:
-        propensity.assign([1, 1, 2], 9, np.ones(3, bool))
-    assert str(error.value) == "folds is 9; it must be between 2 and the number of prompts, 2"
-
-
 def test_platt_is_the_maximum_of_the_likelihood_and_survives_separation():
     rng = np.random.default_rng(3)
     z = rng.standard_normal(2000) * 2

@@ -160,6 +160,12 @@ def test_every_recipe_gives_columns_that_a_head_can_be_trained_on(material):
         assert arm.role == ("unsafe" if name == "causalrm-dr" else "ours")
 
 
+def test_model_is_measured_out_of_fold_where_there_is_no_evidence(material):
+    arm = train_arm(replace(material, evidence=None), "gold", pipeline.TrainConfig())
+    assert ((arm.probability > 0) & (arm.probability < 1)).all()
+    assert len(np.unique(arm.probability)) > SIZE / 2
+
+
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=12))
 def test_pairs_shown_together_are_all_pairs_of_a_group(items):
     group = np.array([g for g, _ in items], np.int64)

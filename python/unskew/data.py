@@ -281,21 +281,6 @@ def texts(store: Store, rows: Ints) -> tuple[list[str], list[str]]:
     return table["prompt"].to_pylist(), table["response"].to_pylist()
 
 
-def fold_of(prompt_hash: NDArray[np.uint64], folds: int, seed: int = 0) -> Ints:
-    """Fold 0..folds-1 of each row, a function of the prompt alone, so that siblings never part.
-
-    Args:
-        prompt_hash: fold key. Shape [N].
-        folds: how many, at least 2.
-        seed: other seeds give other folds.
-    """
-    with np.errstate(over="ignore"):
-        mixed = (prompt_hash ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
-    fold: Ints = ((mixed >> np.uint64(32)) % np.uint64(folds)).astype(np.int64)
-    return fold
-
-
 def read_gold(path: "str | Path", store: Store) -> "tuple[pa.Table, list[str]]":
     """Gold labels of a JSON-lines file, checked against the store (ingestion format, `gold` rows).
 

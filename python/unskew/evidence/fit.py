@@ -22,8 +22,8 @@ from unskew.evidence import tables as reports
 from unskew.evidence.likelihood import Record, Tables, losses, record_given_label, record_of
 from unskew.evidence.result import Evidence, doubts
 from unskew.features.axes import Axes, axes
+from unskew.folds import assign
 from unskew.losses.numeric import NumericError
-from unskew.rates import Ints
 
 DECAYS = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 """Weight decays of z that are tried, strongest first; the first without improvement ends the path."""
@@ -111,7 +111,7 @@ def fit(
     if not use.any():
         raise ValueError("no kind was offered on a row whose window is closed; there is no evidence to weigh")
     speaks = use.any(1) | ~np.isnan(label)
-    fold = _folds(fold_key, folds, speaks)
+    fold = assign(fold_key, folds, speaks)
     record = record_of(kinds, *(torch.from_numpy(c) for c in (use, seen, up, label)))
     rows = torch.from_numpy(np.array(X, np.float32))
     if not bool(torch.isfinite(rows).all()):
@@ -130,20 +130,6 @@ def fit(
     own = q[fold, np.arange(len(X))]
     warnings = doubts(kinds, rates, own[drawn & ~np.isnan(label)], label[drawn & ~np.isnan(label)])
     return Evidence(d, q, fold, label, speaks, rates, decay, history, warnings)
-
-
-def _folds(fold_key: ArrayLike, folds: int, speaks: NDArray[np.bool_]) -> Ints:
-    """Fold of each row, equal keys together, about equally many keys with evidence in each."""
-    keys = np.asarray(fold_key)
-    if keys.shape != speaks.shape:
-        raise ValueError(f"fold_key has shape {keys.shape}; {speaks.shape} is needed, one key a row of X")
-    code = np.unique(keys, return_inverse=True)[1]
-    present = np.unique(code[speaks])
-    if not 2 <= folds <= len(present):
-        raise ValueError(f"folds is {folds}; it must be between 2 and the number of prompts, {len(present)}")
-    fold = np.zeros(int(code.max()) + 1, np.int64)
-    fold[present[np.random.default_rng(0).permutation(len(present))]] = np.arange(len(present)) % folds
-    return np.asarray(fold[code])
 
 
 def _choose(

@@ -58,7 +58,7 @@ def train_arm(
     recipe: Recipe | None = None,
     role: str | None = None,
 ) -> Arm:
-    """Train one recipe on all prompts, and once for each fold of the evidence with that fold hidden.
+    """Train one recipe on all prompts, and once for each fold with that fold hidden.
 
     Args:
         material: rows and nuisances.
@@ -76,12 +76,11 @@ def train_arm(
     fit = _train(material, target, settings)
     decay = fit.history[fit.best_epoch]["step"]
     rows = np.zeros(len(material.examples))
-    if material.evidence is not None:
-        for number in range(len(material.evidence.q_by)):
-            part = material.without(number)
-            found = _train(part, columns_inside(part, make(part)), settings, decay=decay)
-            held = material.evidence.fold == number
-            rows[held] = 0.5 * (1 + np.tanh(0.5 * found.head(material.X[held])))
+    for number in range(int(material.fold.max()) + 1):
+        part = material.without(number)
+        found = _train(part, columns_inside(part, make(part)), settings, decay=decay)
+        held = ~part.inside
+        rows[held] = 0.5 * (1 + np.tanh(0.5 * found.head(material.X[held])))
     known = "naive" if name == "naive" else "unsafe" if name in UNSAFE else "ours"
     return Arm(name, LABELS.get(name, name), role or known, fit, target, rows)
 

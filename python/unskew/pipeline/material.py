@@ -15,13 +15,17 @@ from unskew.audit.measure import class_propensities, two_sided
 from unskew.data import RANDOM, Examples
 from unskew.estimators import FLOOR
 from unskew.evidence import Evidence
+from unskew.folds import assign
 from unskew.noise import Happening, Noise
 from unskew.propensity import Classwise, Propensity
-from unskew.rates import Bools
+from unskew.rates import Bools, Ints
 from unskew.reward import HeadClassifier
 
 PROPENSITY_DECAYS = (1e-3, 3e-4, 1e-4)
 """Weight decays that a fitted propensity tries."""
+
+FOLDS = 3
+"""Folds of the evidence, and of the models that are measured."""
 
 Stage = Callable[[str], AbstractContextManager[None]]
 
@@ -58,14 +62,21 @@ class Material:
         return self.examples.offered & self.examples.closed
 
     @property
+    def fold(self) -> Ints:
+        """Fold of each row, that of the evidence where there is any. Shape [N]."""
+        if self.evidence is not None:
+            return self.evidence.fold
+        return assign(self.examples.prompt_hash, FOLDS, np.ones(len(self.examples)))
+
+    @property
     def inside(self) -> Bools:
         """Rows outside the hidden fold. Shape [N]."""
-        if self.hidden is None or self.evidence is None:
+        if self.hidden is None:
             return np.ones(len(self.examples), bool)
-        return np.asarray(self.evidence.fold != self.hidden)
+        return np.asarray(self.fold != self.hidden)
 
     def without(self, fold: int) -> "Material":
-        """The same with a fold of the evidence hidden: its gold is gone, and what came from it is redone."""
+        """The same with a fold hidden: its gold is gone, and what came from it is redone."""
         hidden = replace(self, hidden=fold)
         gold = np.where(hidden.inside, self.examples.gold, np.nan)
         rows = replace(self.examples, gold=gold)
@@ -143,6 +154,7 @@ def estimate(
                 rows.prompt_hash,
                 gold=rows.gold,
                 random=rows.gold_design == RANDOM,
+                folds=FOLDS,
             )
     return Material(rows, X, propensities, evidence=found, known=known, **from_gold(rows, known))
 

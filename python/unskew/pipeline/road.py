@@ -9,10 +9,9 @@ from typing import Any, cast
 import numpy as np
 
 from unskew import audit, data, evaluate
-from unskew.audit import Verdict
 from unskew.data import Store
 from unskew.estimators import Columns, Mixture, pairs_from_items
-from unskew.pipeline.arms import Arm, choose, measured, train_arm, weights
+from unskew.pipeline.arms import Arm, choose, measured, recipe_of, train_arm, weights
 from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.material import Material, Stage, judge
 from unskew.pipeline.recipes import UNSAFE, Recipe, Target, doubly_robust, shown_together
@@ -112,7 +111,7 @@ def train(
     """
     opened, home = Store.open(store), Path(directory)
     if settings.estimator != "auto":
-        choose(replace(settings, accept_red="look up the name"), NOTHING)
+        recipe_of(settings.estimator)
     if gold is not None:
         keep_gold(opened, gold)
     material, nuisances = open_material(opened, settings, stage)
@@ -164,10 +163,6 @@ def train(
         RewardModel(featurizer(settings.features), ours.fit.head, card=card).save(home / "model")
         write_run(run, home)
     return run
-
-
-NOTHING = Verdict("green", (), (), {}, {}, {})
-"""A verdict that judges nothing, to look up a name before the work starts."""
 
 
 def _role(recipe: str, ours: str) -> str | None:

@@ -15,7 +15,7 @@ estimator reads them. p <= 0 or p > 1 is an error; 0 < p < floor is raised to th
 
 from unskew.propensity.calibration import platt
 from unskew.propensity.classwise import Classwise, classwise_from_base_rate, classwise_from_gold
-from unskew.propensity.fits import Model, assign, cells, fit, logged
+from unskew.propensity.fits import Model, cells, fit, logged
 from unskew.propensity.measure import FLOOR, Bin, Propensity, Report, report
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "Model",
     "Propensity",
     "Report",
-    "assign",
     "cells",
     "classwise_from_base_rate",
     "classwise_from_gold",

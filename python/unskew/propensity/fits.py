@@ -7,9 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from unskew.folds import assign
 from unskew.propensity.calibration import logit, platt, sigmoid
 from unskew.propensity.measure import FLOOR, Propensity, judge, masks
-from unskew.rates import Bools, beta_strength
+from unskew.rates import beta_strength
 
 
 class Model(Protocol):
@@ -170,24 +171,3 @@ def fit(
     return judge(
         p, o, use, positive, floor, "features", {"folds": folds, "calibration": np.mean(maps, 0).tolist()}
     )
-
-
-def assign(fold_key: ArrayLike, folds: int, usable: Bools) -> NDArray[np.int64]:
-    """Fold of each row: equal keys share one, folds hold about equally many usable keys. Shape [N].
-
-    A function of the keys present, so that the same rows always fall into the same folds.
-
-    Raises:
-        ValueError: fewer than 2 folds, or fewer keys than folds.
-    """
-    keys = np.asarray(fold_key)
-    if keys.shape != usable.shape:
-        raise ValueError(f"fold_key has shape {keys.shape}, observed {usable.shape}; the same is needed")
-    code = np.unique(keys, return_inverse=True)[1]
-    present = np.unique(code[usable])
-    if not 2 <= folds <= len(present):
-        raise ValueError(f"folds is {folds}; it must be between 2 and the number of prompts, {len(present)}")
-    order = np.random.default_rng(0).permutation(len(present))
-    fold = np.zeros(int(code.max()) + 1, np.int64)
-    fold[present[order]] = np.arange(len(present)) % folds
-    return fold[code]
