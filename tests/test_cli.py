@@ -130,7 +130,12 @@ def test_export_gives_every_row_back_and_pairs_with_their_columns(road):
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (road / "rows.out.jsonl").read_text().splitlines()]
     assert len({row["response_id"] for row in rows}) == 2000
-    assert unskew("export", "store", "--out", "pairs.jsonl", "--format", "trl", cwd=road).returncode == 0
+    trl = ["export", "store", "--out", "pairs.jsonl", "--format", "trl"]
+    done = unskew(*trl, cwd=road)
+    assert done.returncode == 8  # people answer because they like: doubly robust targets are refused
+    assert "--accept-red" in done.stderr
+    assert not (road / "pairs.jsonl").exists()
+    assert unskew(*trl, "--accept-red", "a test of the format", cwd=road).returncode == 0
     pairs = [json.loads(line) for line in (road / "pairs.jsonl").read_text().splitlines()]
     assert len(pairs) > 500
     assert {"prompt", "chosen", "rejected", "label_prob", "weight"} <= set(pairs[0])

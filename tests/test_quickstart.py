@@ -179,7 +179,9 @@ def test_pairs_shown_together_are_all_pairs_of_a_group(items):
 
 
 def test_pair_targets_are_tied_to_the_rows_of_the_store(run, store):
-    pairs = pipeline.pair_targets(store)
+    with pytest.raises(pipeline.Refused, match="the audit refuses pairs: Gold labels show"):
+        pipeline.pair_targets(store)
+    pairs = pipeline.pair_targets(store, pipeline.TrainConfig(accept_red="a test of alignment"))
     group = data.examples(store).group
     assert (group[pairs.side_a] == group[pairs.side_b]).all()
     assert (pairs.a == 1).all()

@@ -288,12 +288,13 @@ def export(
         str, typer.Option("--format", help="jsonl, csv, parquet (rows back) or trl (debiased pairs).")
     ] = "jsonl",
     table: Annotated[str, typer.Option(help="Table for the row formats.")] = "impressions",
+    accept_red: Annotated[str | None, typer.Option(help="Export pairs on a red audit; say why.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Rows back out of a store, or debiased pairs for another trainer."""
     from unskew import export as exporter
 
-    written = exporter.export(store, output, form=form, table=table)
+    written = exporter.export(store, output, form=form, table=table, accept_red=accept_red)
     show(written, as_json, lambda: facts(str(output), written))
 
 

@@ -1,6 +1,7 @@
 """Rows back out of a store, and debiased pairs for trainers that are not ours."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,12 @@ FORMATS = ("jsonl", "csv", "parquet", "trl")
 
 
 def export(
-    store: "str | Path", output: "str | Path", *, form: str = "jsonl", table: str = "impressions"
+    store: "str | Path",
+    output: "str | Path",
+    *,
+    form: str = "jsonl",
+    table: str = "impressions",
+    accept_red: str | None = None,
 ) -> dict[str, Any]:
     """Write a table of a store, or debiased preference pairs.
 
@@ -27,6 +33,7 @@ def export(
         output: file to write.
         form: `jsonl`, `csv`, `parquet` or `trl`.
         table: which table the row formats write.
+        accept_red: why `trl` pairs are wanted although the audit refuses their targets.
 
     Returns:
         rows and bytes written.
@@ -39,8 +46,9 @@ def export(
     opened = Store.open(store)
     path = Path(output)
     if form == "trl":
-        rows = _write_lines(path, debiased_pairs(opened))
-        return {"pairs": rows, "bytes": path.stat().st_size}
+        rows = _write_lines(path, debiased_pairs(opened, accept_red))
+        told = {} if accept_red is None else {"accepted red": accept_red}
+        return {"pairs": rows, "bytes": path.stat().st_size, **told}
     if table not in opened.ledger["parts"]:
         raise ValueError(f"table is {table!r}; this store has {', '.join(sorted(opened.ledger['parts']))}")
     content = _readable(opened.table(table))
@@ -57,7 +65,7 @@ def export(
     return {"rows": content.num_rows, "bytes": path.stat().st_size}
 
 
-def debiased_pairs(store: Store) -> Iterator[dict[str, Any]]:
+def debiased_pairs(store: Store, accept_red: str | None = None) -> Iterator[dict[str, Any]]:
     """Preference pairs of responses shown together, with targets corrected for noise and selection.
 
     Target of a pair: b = (1 + Y_a - Y_b) / 2 with the doubly robust item targets of the newest audit
@@ -66,12 +74,13 @@ def debiased_pairs(store: Store) -> Iterator[dict[str, Any]]:
     and accept the bias; `weight` is a.
 
     Raises:
-        ValueError: no response was shown beside another, or the store has no audit.
+        unskew.pipeline.Refused: the audit refuses doubly robust targets, and no reason to go on is given.
+        ValueError: no response was shown beside another.
     """
     from unskew import pipeline
     from unskew.data import texts
 
-    pairs = pipeline.pair_targets(store)
+    pairs = pipeline.pair_targets(store, pipeline.TrainConfig(accept_red=accept_red))
     prompts, responses = texts(store, pairs.rows)
     for index in range(len(pairs.a)):
         a, b = int(pairs.side_a[index]), int(pairs.side_b[index])
@@ -90,11 +99,17 @@ def debiased_pairs(store: Store) -> Iterator[dict[str, Any]]:
 
 
 def _write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> int:
+    """JSON lines, whole or not at all."""
     count = 0
-    with path.open("w", encoding="utf-8") as target:
-        for row in rows:
-            target.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-            count += 1
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as target:
+            for row in rows:
+                target.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+                count += 1
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     return count
 
 

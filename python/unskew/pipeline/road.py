@@ -10,11 +10,11 @@ import numpy as np
 
 from unskew import audit, data, evaluate
 from unskew.data import Store
-from unskew.estimators import Columns, Mixture, pairs_from_items
+from unskew.estimators import Columns, Mixture
 from unskew.pipeline.arms import Arm, choose, measured, recipe_of, train_arm, weights
 from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.material import Material, Stage, judge
-from unskew.pipeline.recipes import UNSAFE, Recipe, Target, doubly_robust, shown_together
+from unskew.pipeline.recipes import UNSAFE, Recipe, Target, pairs
 from unskew.pipeline.run import describe, plain, recovered, write_run
 from unskew.pipeline.store import keep_gold, open_material, quiet
 from unskew.rates import Bools, Floats, Ints
@@ -347,26 +347,27 @@ class Pairs:
 
 
 def pair_targets(store: "str | Path | Store", settings: TrainConfig = TrainConfig()) -> Pairs:  # noqa: B008
-    """Pairs of the responses shown together, with item-wise doubly robust targets.
+    """Pairs of the responses shown together, with item-wise doubly robust targets: the recipe `pairs`.
 
-    Uses the nuisances of the last audit, or estimates them.
+    Uses the nuisances of the last audit when it had the same settings, else estimates them.
 
     Raises:
-        Refused: rates or propensities are unknown, or too bad.
+        Refused: the audit refuses doubly robust targets and `accept_red` is not given, or what they need is
+            unknown.
         ValueError: no response was shown beside another.
     """
     opened = store if isinstance(store, Store) else Store.open(store)
     material, _ = open_material(opened, settings)
     verdict = judge(material)
-    material = replace(material, kinds=verdict.kinds)
+    choose(replace(settings, estimator="pairs"), verdict)
     rows = material.examples
-    ahead, behind = shown_together(rows.group, np.asarray(material.usable.any(1)))
+    target = pairs(replace(material, kinds=verdict.kinds))
+    columns, (ahead, behind) = cast(Columns, target.columns), cast(tuple[Ints, Ints], target.pairs)
     if not len(ahead):
         raise ValueError(
             "no response of this store was shown beside another: log `request` on impressions, so that "
             "candidates of one request can be paired"
         )
-    columns = pairs_from_items(cast(Columns, doubly_robust(material).columns), ahead, behind)
     two = [k for k, kind in enumerate(rows.kinds) if kind.two_sided]
     seen = np.asarray(rows.observed[:, two].any(1))
     return Pairs(rows.row, ahead, behind, columns.a, columns.b / columns.a, seen)
