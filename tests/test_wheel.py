@@ -1,5 +1,6 @@
 """The wheel as a stranger meets it: built from this tree, installed elsewhere, every module importable."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -9,8 +10,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-pytestmark = pytest.mark.xdist_group("wheel")  # one worker, so that the wheel is built once
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "python" / "unskew"
@@ -30,10 +29,15 @@ def wheel(tmp_path_factory) -> Path:
     if shutil.which("cargo") is None:
         pytest.skip("building a wheel needs the Rust toolchain (cargo)")
     out = tmp_path_factory.mktemp("wheel")
-    done = run(
-        sys.executable, "-m", "maturin", "build", "--release", "--interpreter", sys.executable,
-        "--out", out, "--manifest-path", ROOT / "Cargo.toml",
-    )  # fmt: skip
+    target = ROOT / "target"
+    target.mkdir(exist_ok=True)
+    # maturin moves the library out of cargo's folder while it packs it: one build at a time, whichever the worker.
+    with (target / "wheel-test.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run(
+            sys.executable, "-m", "maturin", "build", "--release", "--interpreter", sys.executable,
+            "--out", out, "--manifest-path", ROOT / "Cargo.toml", "--target-dir", target,
+        )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (built,) = out.glob("*.whl")
     return built
