@@ -23,6 +23,7 @@
 mod math;
 mod rows;
 
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::error::{Error, Result};
@@ -169,23 +170,20 @@ pub fn loss<T: Real>(rows: &Rows<T>, form: &Form, threads: usize, slope: &mut [T
         )));
     }
     let blocks = count.div_ceil(BLOCK);
-    let share = blocks.div_ceil(threads.max(1)).max(1);
     let mut parts = vec![Sums::NONE; blocks];
-    let work = &|first: usize, parts: &mut [Sums], slope: &mut [T]| {
-        for (at, (part, slope)) in parts.iter_mut().zip(slope.chunks_mut(BLOCK)).enumerate() {
-            *part = unchecked::block(rows, form, (first + at) * BLOCK, slope);
+    // a thread takes the next block when it is free: another's core may be busy with somebody else's work
+    let queue = Mutex::new(parts.iter_mut().zip(slope.chunks_mut(BLOCK)).enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || {
+        while let Some((number, (part, slope))) = next() {
+            *part = unchecked::block(rows, form, number * BLOCK, slope);
         }
     };
     thread::scope(|scope| {
-        let shares = parts.chunks_mut(share).zip(slope.chunks_mut(share * BLOCK));
-        let mut shares = shares.enumerate();
-        let own = shares.next();
-        for (number, (parts, slope)) in shares {
-            scope.spawn(move || work(number * share, parts, slope));
+        for _ in 1..threads.min(blocks) {
+            scope.spawn(work);
         }
-        if let Some((_, (parts, slope))) = own {
-            work(0, parts, slope);
-        }
+        work();
     });
     Ok(parts.iter().fold(Sums::NONE, Sums::then))
 }

@@ -133,6 +133,20 @@ def test_compiled_graph_is_whole_and_has_the_same_gradient(entry):
         assert torch.equal(plain, whole)
 
 
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_gradients_belong_to_the_caller_even_where_they_are_the_slopes_that_were_kept(factor):
+    ahead, behind, columns = draw(40, "folded", "brier")
+    leaves = [s.clone().requires_grad_() for s in (ahead, behind)]
+    value = factor * losses.folded(*leaves, *columns)[0]
+    value.backward(retain_graph=True)
+    once = [leaf.grad.clone() for leaf in leaves]
+    assert torch.equal(once[0], -once[1])
+    for leaf in leaves:  # as clipping does, and an optimizer that zeroes in place
+        leaf.grad.mul_(0)
+    value.backward()
+    assert all(torch.equal(leaf.grad, grad) for leaf, grad in zip(leaves, once, strict=True))
+
+
 # Rust
 
 

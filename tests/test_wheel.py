@@ -31,7 +31,7 @@ def wheel(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
     target = ROOT / "target"
     target.mkdir(exist_ok=True)
-    # maturin moves the library out of cargo's folder while it packs it: one build at a time, whichever the worker.
+    # maturin moves the library out of cargo's folder while it packs it: one build at a time.
     with (target / "wheel-test.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = run(

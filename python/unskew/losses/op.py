@@ -70,8 +70,14 @@ class Loss(torch.autograd.Function):
             z = margin(scores_a, scores_b, columns[-1], how.temperature)
             entered, _ = enter(columns, how)
             slope = how.scale * how.temperature * LOSSES[how.loss][1](z, entered.a, entered.b)
-        ahead = slope * grad
+        ahead = slope if _is_one(grad) else slope * grad
         return ahead, None if scores_b is None else -ahead, None, *(None for _ in columns)
+
+
+def _is_one(grad: Tensor) -> bool:
+    """What loss.backward() hands over; never asked where the answer would wait for a device, or be traced."""
+    known = grad.is_cpu and not grad.requires_grad and not torch.compiler.is_compiling()
+    return known and grad.item() == 1
 
 
 Loss.forward.__signature__ = signature(Loss.forward)  # type: ignore[attr-defined] # torch asks at each call
