@@ -18,7 +18,7 @@ from unskew.pipeline.recipes import UNSAFE, Recipe, Target, pairs
 from unskew.pipeline.run import describe, plain, recovered, write_run
 from unskew.pipeline.store import keep_gold, open_material, quiet
 from unskew.rates import Bools, Floats, Ints
-from unskew.reward import RewardModel
+from unskew.reward import RewardModel, Scorer
 
 BOOTSTRAP = 200
 """Replications behind the intervals of a table."""
@@ -294,7 +294,7 @@ def _row(line: str, where: str) -> tuple[dict[str, Any], str, str]:
     return row, cast(str, prompt), cast(str, response)
 
 
-def _scored(model: RewardModel, batch: "list[tuple[dict[str, Any], str, str]]") -> Iterator[str]:
+def _scored(model: Scorer, batch: "list[tuple[dict[str, Any], str, str]]") -> Iterator[str]:
     rows, prompts, responses = zip(*batch, strict=True)
     reward = model.score(prompts, responses)
     for row, value in zip(rows, reward.tolist(), strict=True):

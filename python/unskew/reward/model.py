@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,23 @@ from unskew.reward.heads import Floats, Head, NumericError
 
 FORMAT, VERSION = "unskew-reward", 1
 PARAMETERS, CARD = "model.safetensors", "reward.json"
+
+
+class Scorer(Protocol):
+    """What every reward model does, a head or a transformer."""
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Provenance."""
+
+    def score(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
+        """Reward of each response. Shape [N]."""
+
+    def probability(self, prompts: Sequence[str], responses: Sequence[str]) -> Floats:
+        """P(liked) of each response. Shape [N], in (0, 1)."""
+
+    def save(self, directory: "str | os.PathLike[str]") -> None:
+        """Write the model to a directory."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +100,8 @@ class RewardModel:
         _replace({home / PARAMETERS: save(arrays, metadata={"format": FORMAT}), home / CARD: text.encode()})
 
     @classmethod
-    def load(cls, directory: "str | os.PathLike[str]") -> "RewardModel":
-        """The model that `save` wrote.
+    def load(cls, directory: "str | os.PathLike[str]") -> "Scorer":
+        """The model of a directory: a head that `save` wrote, or a transformer (see `directory.load`).
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -95,6 +112,10 @@ class RewardModel:
         from safetensors.numpy import load
 
         home = Path(directory)
+        if (home / "config.json").is_file() and not (home / CARD).is_file():
+            from unskew.reward.directory import load as load_transformer
+
+            return load_transformer(home)
         for name in (CARD, PARAMETERS):
             if not (home / name).is_file():
                 raise FileNotFoundError(
