@@ -1,4 +1,4 @@
-"""The store as a reader sees it: tables, the live rows as columns, gold labels, and files kept beside them.
+"""The store as a reader sees it: tables, live rows and choices as columns, gold, files kept beside.
 
 Rust writes the facts (`unskew.events.ingest`); this package opens the newest commit, joins the observations
 to the impressions (they are row-aligned, so the join is a concatenation), and is the only place where
@@ -6,6 +6,7 @@ estimated columns meet examples.
 """
 
 from unskew.data.gold import read_gold
+from unskew.data.pairs import Choices, choices
 from unskew.data.rows import NO_GOLD, RANDOM, STRATIFIED, Examples, examples, texts
 from unskew.data.store import Store, read_arrow, write_arrow
 
@@ -13,8 +14,10 @@ __all__ = [
     "NO_GOLD",
     "RANDOM",
     "STRATIFIED",
+    "Choices",
     "Examples",
     "Store",
+    "choices",
     "examples",
     "read_arrow",
     "read_gold",
