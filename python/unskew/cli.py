@@ -268,7 +268,7 @@ def score(
         Path | None, typer.Option("--out", help="Write here instead of standard output.")
     ] = None,
 ) -> None:
-    """Reward of each row of a file: the row back, with `reward` (logit) and `probability`."""
+    """Reward of each row: the row back, with `reward` (logit) and, for models of responses, `probability`."""
     from unskew import pipeline
 
     target = output.open("w", encoding="utf-8") if output else sys.stdout
