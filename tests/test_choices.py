@@ -490,6 +490,20 @@ def test_model_of_choices_is_evaluated_on_gold_pairs(run, home, gilded):
         pipeline.evaluate_model(run["home"] / "model", home / "store")
 
 
+def test_gold_that_is_enough_for_the_audit_is_enough_to_train_and_measure(material):
+    gold = np.where(np.arange(1500) % 37 == 0, material.choices.label, NAN)
+    gold[::185] = 1 - gold[::185]
+    few = replace(
+        material, known={}, choices=replace(material.choices, gold=gold, gold_design=RANDOM + 0 * gold)
+    )
+    few = replace(few, rates={"choice": choice_rates(few.choices)})
+    assert few.rates["choice"].refusal is None
+    parts = [few.without(fold) for fold in range(3)]
+    assert any(part.rates["choice"].refusal for part in parts)
+    for part in parts:
+        assert np.isfinite(RECIPES["choices"](part).columns.b).all()
+
+
 def test_target_kept_in_the_store_names_the_rows_of_its_pairs(run, gilded):
     _, facts, table = Store.open(gilded).load("targets", "choices")
     assert (facts["estimator"], facts["loss"]) == ("choices", "brier")

@@ -79,7 +79,8 @@ def _rates(m: Material, name: str) -> Noise:
 
     Raises:
         Refused: there are none.
-        NoiseRefused: they are too bad to be divided by.
+        NoiseRefused: they are too bad to be divided by. Asked of the whole log alone, as the audit does: the
+            fits that hide a fold know the rates less well, and only measure.
     """
     found = m.rates.get(name)
     if not isinstance(found, Noise) and name == "choice":
@@ -89,7 +90,7 @@ def _rates(m: Material, name: str) -> Noise:
             f"the error rates of {name} are unknown: no gold label was found on both classes of its answers. "
             "Label some (`unskew audit STORE --gold-plan 600`), or give them as `noise` in the settings"
         )
-    return found.checked()
+    return found.checked() if m.hidden is None else found
 
 
 def _propensity(m: Material, name: str) -> Floats:
