@@ -9,7 +9,7 @@ import pytest
 from unskew import audit, noise, propensity, simulate
 from unskew.audit import gates, measure
 from unskew.audit.verdict import best, worst
-from unskew.data import RANDOM, STRATIFIED, Examples
+from unskew.data import RANDOM, STRATIFIED, Choices, Examples
 from unskew.events import KIND
 from unskew.propensity import Classwise
 from unskew.rates import Share
@@ -88,6 +88,20 @@ def test_healthy_log_is_green_for_every_estimator(healthy):
     assert said in verdict.sentences
     assert {gate.colour for gate in verdict.gates} == {"green"}
     assert verdict.reasons("ips") == ()
+
+
+def test_choices_are_judged_beside_the_other_kinds_and_come_last(healthy):
+    pairs = np.arange(0, N, 2)
+    label, nan = (pairs // 2 % 2).astype(float), np.full(N // 2, np.nan)
+    none = np.zeros(N // 2, np.int8)
+    choices = Choices(pairs, pairs + 1, label, none == 0, nan, none, nan)
+    rates = {"thumbs": noise.known(0.1, 0.1), "choice": noise.known(0.3, 0.1)}
+    verdict = audit.audit(healthy, propensities=constant(healthy), rates=rates, choices=choices)
+    assert verdict.allowed == (*audit.FAMILIES, "choices")
+    assert (verdict.estimators["evidence"], verdict.estimators["choices"]) == ("green", "amber")
+    assert verdict.colour == "green"
+    assert {gate.binds for gate in verdict.gates if gate.kind == "choice"} == {("choices",)}
+    assert verdict.figures["choice"]["pairs"] == N // 2
 
 
 def test_verdict_is_json_with_every_gate_and_what_is_allowed(healthy):

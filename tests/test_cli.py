@@ -79,6 +79,24 @@ def test_wrong_use_is_a_sentence_and_never_a_traceback(road, arguments, code, sa
     assert "Traceback" not in done.stderr
 
 
+def test_square_brackets_of_a_sentence_reach_the_terminal():
+    from rich.text import Text
+
+    from unskew.cli import verdict_text
+
+    gate = {"colour": "red", "sentence": "give noise: {thumbs: [fnr, fpr]}"}
+    verdict = {"colour": "red", "sentences": ["see [a, b]"], "gates": [gate], "allowed": []}
+    shown = Text.from_markup(verdict_text(verdict)).plain
+    assert "see [a, b]\nred give noise: {thumbs: [fnr, fpr]}" in shown
+
+
+def test_run_that_measured_nothing_is_a_table_of_dashes():
+    from unskew.cli import arms_table
+
+    table = arms_table({"title": "t", "arms": [{"label": "ours", "role": "ours"}]})
+    assert [list(column.cells) for column in table.columns] == [["ours"], *[["–"]] * 5]
+
+
 def test_audit_prints_its_verdict_as_data(road):
     verdict = json.loads((road / "audit.json").read_text())
     assert verdict["colour"] in ("green", "amber", "red")

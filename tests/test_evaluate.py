@@ -4,8 +4,17 @@ import numpy as np
 import pytest
 
 from unskew import estimators, evaluate
-from unskew.evaluate import against_gold, against_log, compare, metrics, policy_value, reliability
-from unskew.rates import RANDOM, STRATIFIED
+from unskew.evaluate import (
+    against_gold,
+    against_log,
+    compare,
+    metrics,
+    policy_value,
+    preferences,
+    reliability,
+)
+from unskew.evaluate.metrics import PAIR_METRICS
+from unskew.rates import RANDOM, STRATIFIED, design_weight
 
 
 def values(found):
@@ -298,3 +307,23 @@ def test_errors_say_what_was_found_and_what_was_expected(call, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011 (the whole message is compared)
         call()
     assert str(error.value) == message
+
+
+# --- gold pairs --------------------------------------------------------------------------------------------
+
+
+def test_preferences_are_the_same_whichever_response_comes_first():
+    rng = np.random.default_rng(0)
+    p, cluster = rng.random(60), np.arange(60) // 3
+    label = (rng.random(60) < p).astype(float)
+    design = np.where(np.arange(60) < 30, RANDOM, STRATIFIED)
+    prob = np.where(design == RANDOM, np.nan, rng.uniform(0.2, 1, 60))
+    one, two = (
+        preferences(*pair, design, prob, cluster=cluster, bootstrap=20)
+        for pair in ((p, label), (1 - p, 1 - label))
+    )
+    assert tuple(one) == PAIR_METRICS
+    for name in ("accuracy", "brier"):
+        assert one[name] == pytest.approx(two[name])
+    weight = design_weight(design, prob)
+    assert one["brier"]["value"] == pytest.approx(weight @ (p - label) ** 2 / weight.sum())

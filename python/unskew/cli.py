@@ -268,7 +268,7 @@ def score(
         Path | None, typer.Option("--out", help="Write here instead of standard output.")
     ] = None,
 ) -> None:
-    """Reward of each row of a file: the row back, with `reward` (logit) and `probability`."""
+    """Reward of each row: the row back, with `reward` (logit) and, for models of responses, `probability`."""
     from unskew import pipeline
 
     target = output.open("w", encoding="utf-8") if output else sys.stdout
@@ -325,8 +325,8 @@ def flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def verdict_text(verdict: dict[str, Any]) -> str:
     """The audit for a terminal: colour, sentences, then the gates that are not green."""
     colour = {"green": "green", "amber": "yellow", "red": "red"}[verdict["colour"]]
-    lines = [f"[bold {colour}]audit: {verdict['colour']}[/]", *verdict["sentences"]]
-    lines += [f"[{'red' if g['colour'] == 'red' else 'yellow'}]{g['colour']}[/] {g['sentence']}"
+    lines = [f"[bold {colour}]audit: {verdict['colour']}[/]", *map(_escape, verdict["sentences"])]
+    lines += [f"[{'red' if g['colour'] == 'red' else 'yellow'}]{g['colour']}[/] {_escape(g['sentence'])}"
               for g in verdict["gates"] if g["colour"] != "green"]  # fmt: skip
     allowed = ", ".join(name.replace("_", " ") for name in verdict["allowed"]) or "none"
     return "\n".join([*lines, f"estimators allowed: {allowed}"])
@@ -341,7 +341,7 @@ def arms_table(run: dict[str, Any]) -> Table:
         table.add_column(name.replace("_", " "), justify="right")
     style = {"ours": "bold green", "naive": "yellow", "unsafe": "red", "ideal": "dim"}
     for arm in run["arms"]:
-        cells = [_number(arm["metrics"].get(name)) for name in columns]
+        cells = [_number(arm.get("metrics", {}).get(name)) for name in columns]
         table.add_row(arm["label"], *cells, style=style.get(arm["role"]))
     if run.get("recovered") is not None:
         table.caption = f"ours closes {run['recovered']:.0%} of the Brier gap between naive and ideal"

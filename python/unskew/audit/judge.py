@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unskew.audit import choices as pairwise
 from unskew.audit import measure, words
 from unskew.audit.gates import FAMILIES, GOLD, RULES, WEIGHTS, Case, whole_log
 from unskew.audit.verdict import Colour, Gate, Verdict, best, worst
-from unskew.data import RANDOM, Examples
+from unskew.data import RANDOM, Choices, Examples
 from unskew.noise import Happening, Noise, by_kind
 from unskew.propensity import Classwise, Propensity
 from unskew.rates import Bools, Floats
@@ -25,6 +26,7 @@ def audit(
     quality: Floats | None = None,
     covariates: Mapping[str, NDArray[Any]] | None = None,
     warnings: Sequence[str] = (),
+    choices: Choices | None = None,
 ) -> Verdict:
     """Judge what a log can support.
 
@@ -40,6 +42,7 @@ def audit(
         quality: P(liked | text) of each row, from fits that have not seen it. Shape [N].
         covariates: columns that should balance after weighting (`covariates(X)`), by name. Shape [N] each.
         warnings: what went wrong while the nuisances were fitted; each makes evidence amber at best.
+        choices: pairs on which a choice was offered, with their gold; their rates are those of kind `choice`.
 
     Raises:
         ValueError: a column does not have one number a row.
@@ -74,8 +77,17 @@ def audit(
             Case(examples, column, propensity, own, known, counts, posterior, quality, covariates or {}, gold)
         )
     gates = [gate for case in cases for rule in RULES for gate in rule(case)]
-    gates += list(whole_log(examples, cases, labels, warnings))
+    if not choices or speaking(examples):
+        gates += list(whole_log(examples, cases, labels, warnings))
     estimators, kinds = _decide(examples, cases, gates)
+    compared: dict[str, Any] = {}
+    if choices:
+        rate = (rates or {}).get("choice")
+        told = rate if isinstance(rate, Noise) else None
+        found = list(pairwise.gates(choices, told))
+        gates += found
+        estimators["choices"], kinds["choices"] = worst(gate.colour for gate in found), ("choice",)
+        compared = {"choice": pairwise.figures(choices, told)}
     colour = best(estimators.values())
     figures = {
         "gold": {
@@ -84,9 +96,20 @@ def audit(
         },
         "rows": len(examples),
         **{case.name: _figures(case) for case in cases},
+        **compared,
     }
     said = words.sentences(colour, estimators, gates, figures)
     return Verdict(colour, said, tuple(gates), estimators, kinds, figures)
+
+
+def speaking(examples: Examples) -> tuple[str, ...]:
+    """Kinds that are evidence about single responses: offered, and their window closed."""
+    usable: Bools = np.asarray((examples.offered & examples.closed).any(0))
+    return tuple(
+        kind.name
+        for k, kind in enumerate(examples.kinds)
+        if usable[k] and (kind.one_sided or (kind.two_sided and kind.name != "choice"))
+    )
 
 
 def _decide(
@@ -98,13 +121,7 @@ def _decide(
     for family in FAMILIES:
         bound = [gate for gate in gates if family in gate.binds]
         if family == "evidence":
-            usable: Bools = np.asarray((examples.offered & examples.closed).any(0))
-            speaks = tuple(
-                kind.name
-                for k, kind in enumerate(examples.kinds)
-                if usable[k] and (kind.one_sided or (kind.two_sided and kind.name != "choice"))
-            )
-            if speaks:
+            if speaks := speaking(examples):
                 estimators[family], kinds[family] = worst(gate.colour for gate in bound), speaks
             continue
         by_kind_ = {

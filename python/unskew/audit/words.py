@@ -19,6 +19,7 @@ NAMES = {
     "snips": "self-normalised weights",
     "ips": "inverse propensity weights",
     "noise_corrected": "corrected labels without weights",
+    "choices": "choices between two responses, with their errors undone",
 }
 
 
@@ -67,8 +68,8 @@ def _silence(gates: Sequence[Gate]) -> list[str]:
 def _gold(figures: Mapping[str, Any], estimators: Mapping[str, Colour]) -> list[str]:
     """What gold labels carry, and what is open without them."""
     labels, random = figures["gold"]["labels"], figures["gold"]["random"]
-    if not estimators:
-        return []
+    if not estimators.keys() - {"choices"}:
+        return []  # gold pairs have a gate of their own
     if not labels:
         return [
             "There are no gold labels. A log alone cannot tell a response that people dislike from one that "

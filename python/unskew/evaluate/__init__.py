@@ -3,6 +3,7 @@ intervals.
 
     metrics(probability, truth)                     oracle labels or probabilities
     against_gold(probability, label, design, prob)  gold, by the inverse of its design
+    preferences(probability, label, design, prob)   gold pairs: which of two responses is better
     against_log(probability, columns)               columns of `estimators`: corrected, weighted feedback
     compare(a, b, truth)                            two models on the same rows: the difference and its
     interval policy_value(reward, logged_prob, target_prob)  what another policy would earn, from a log
@@ -31,6 +32,7 @@ from unskew.evaluate.metrics import (
     compare,
     histogram,
     metrics,
+    preferences,
     reliability,
 )
 from unskew.evaluate.policy import PolicyValue, policy_value
@@ -44,5 +46,6 @@ __all__ = [
     "histogram",
     "metrics",
     "policy_value",
+    "preferences",
     "reliability",
 ]

@@ -24,6 +24,9 @@ METRICS = (
 )
 """Names of what `metrics` returns; the last only where groups are given."""
 
+PAIR_METRICS = ("accuracy", "brier", "ece")
+"""Names of what `preferences` returns."""
+
 Result = dict[str, dict[str, float]]
 
 
@@ -119,6 +122,38 @@ def against_gold(
         )
         found |= {name: alone[name] for name in ("mean_prediction", "mean_truth", "mean_error")}
     return found
+
+
+def preferences(
+    probability: ArrayLike,
+    label: ArrayLike,
+    design: ArrayLike,
+    prob: ArrayLike,
+    *,
+    cluster: ArrayLike | None = None,
+    bootstrap: int = 200,
+    seed: int = 0,
+) -> Result:
+    """Metrics of predicted preferences against gold pairs: those of `PAIR_METRICS`.
+
+    The other metrics rank or pick among rows, and say nothing about pairs whose order is arbitrary.
+    Assumption: the predictions come from fits that have not seen these labels.
+
+    Args:
+        probability: P(A is better) by the model, sigmoid(r_A - r_B). Shape [P], in [0, 1].
+        label: share of labellers to whom A is better. Shape [P], in [0, 1].
+        design: `rates.RANDOM` or `rates.STRATIFIED`. Shape [P].
+        prob: probability with which a stratified pair was chosen. Shape [P].
+        cluster: as in `metrics`.
+        bootstrap: as in `metrics`.
+        seed: as in `metrics`.
+
+    Raises:
+        ValueError: a shape or a value is not as described.
+    """
+    weight = design_weight(np.asarray(design), np.asarray(prob, np.float64))
+    found = metrics(probability, label, weight=weight, cluster=cluster, bootstrap=bootstrap, seed=seed)
+    return {name: found[name] for name in PAIR_METRICS}
 
 
 def against_log(

@@ -5,19 +5,18 @@
     pipeline.train("store", "run", pipeline.TrainConfig(estimator="ips"))
 
 `material` estimates the nuisances, `recipes` turns them into columns (a new estimator is a function there),
-`arms` trains and measures models side by side, `store` keeps what was estimated, `run` says it as data, and
-`road` joins them. The command line only calls this.
+`arms` trains and measures models side by side, `store` keeps what was estimated, `run` says it as data,
+`road` joins them, and `apply` uses what was trained. The command line only calls this.
 """
 
+from unskew.pipeline.apply import evaluate_model, score_file
 from unskew.pipeline.config import Refused, TrainConfig
 from unskew.pipeline.recipes import RECIPES, UNSAFE
 from unskew.pipeline.road import (
     Pairs,
     Truth,
     audit_store,
-    evaluate_model,
     pair_targets,
-    score_file,
     train,
     write_gold_plan,
 )

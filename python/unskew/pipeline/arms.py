@@ -7,11 +7,11 @@ import numpy as np
 
 from unskew import evaluate
 from unskew.audit import Verdict
-from unskew.data import Examples
+from unskew.data import Choices, Examples
 from unskew.estimators import Mixture, ess
 from unskew.pipeline.config import Refused, TrainConfig
 from unskew.pipeline.material import Material
-from unskew.pipeline.recipes import RECIPES, UNSAFE, Recipe, Target, columns_inside
+from unskew.pipeline.recipes import NAIVE, RECIPES, UNSAFE, Recipe, Target, columns_inside
 from unskew.rates import Floats, design_weight
 from unskew.reward import HeadFit, fit_head
 
@@ -23,7 +23,9 @@ LABELS = {
     "ips": "inverse propensity weights, corrected labels",
     "noise_corrected": "corrected labels, no weights",
     "pairs": "pairs shown together, doubly robust targets",
+    "choices": "choices, their errors undone",
     "naive": "naive: thumbs and ratings as they come",
+    "naive_choices": "naive: choices as they come",
     "gold": "gold labels alone",
     "causalrm-ips": "CausalRM-IPS as published",
     "causalrm-dr": "CausalRM-DR as published",
@@ -39,7 +41,7 @@ class Arm:
         name, label, role: what it is; roles are `ours`, `naive`, `baseline`, `unsafe`, `ideal`.
         fit: the head trained on all prompts.
         target: what it was trained on.
-        probability: P(liked) of each row, by a model that saw neither its prompt nor its gold. Shape [N].
+        reward: log-odds of each row, by a model that saw neither its prompt nor its gold. Shape [N].
     """
 
     name: str
@@ -47,7 +49,20 @@ class Arm:
     role: str
     fit: HeadFit = field(repr=False)
     target: Target = field(repr=False)
-    probability: Floats = field(repr=False)
+    reward: Floats = field(repr=False)
+
+    @property
+    def probability(self) -> Floats:
+        """P(liked) of each row. Shape [N]."""
+        return _sigmoid(self.reward)
+
+    def preference(self, choices: Choices) -> Floats:
+        """P(A is better) of each pair. Shape [P]."""
+        return _sigmoid(self.reward[choices.a] - self.reward[choices.b])
+
+
+def _sigmoid(z: Floats) -> Floats:
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * z)))
 
 
 def train_arm(
@@ -80,8 +95,8 @@ def train_arm(
         part = material.without(number)
         found = _train(part, columns_inside(part, make(part)), settings, decay=decay)
         held = ~part.inside
-        rows[held] = 0.5 * (1 + np.tanh(0.5 * found.head(material.X[held])))
-    known = "naive" if name == "naive" else "unsafe" if name in UNSAFE else "ours"
+        rows[held] = found.head(material.X[held])
+    known = "naive" if name in NAIVE else "unsafe" if name in UNSAFE else "ours"
     return Arm(name, LABELS.get(name, name), role or known, fit, target, rows)
 
 
@@ -133,6 +148,29 @@ def measured(arm: Arm, rows: Examples, truth: Floats | None, bootstrap: int) -> 
             found["metrics"] = evaluate.against_gold(p, rows.gold[known], design, prob, **options)
             weight = design_weight(design, prob)
             found["reliability"] = evaluate.reliability(p, rows.gold[known], weight=weight)
+    return found
+
+
+def measured_on_pairs(arm: Arm, rows: Examples, choices: Choices, bootstrap: int) -> dict[str, Any]:
+    """An arm as the report shows it, measured where gold says which of two responses is better.
+
+    Args:
+        arm: the arm.
+        rows: the live rows.
+        choices: the pairs, with gold.
+        bootstrap: replications behind the intervals, by prompt.
+    """
+    p, known = arm.preference(choices), choices.labelled
+    found: dict[str, Any] = {"name": arm.name, "label": arm.label, "role": arm.role}
+    found["histogram"] = evaluate.histogram(p)
+    if known.any():
+        design, prob = choices.gold_design[known], choices.gold_prob[known]
+        cluster = rows.prompt_hash[choices.a[known]]
+        found["metrics"] = evaluate.preferences(
+            p[known], choices.gold[known], design, prob, cluster=cluster, bootstrap=bootstrap
+        )
+        weight = design_weight(design, prob)
+        found["reliability"] = evaluate.reliability(p[known], choices.gold[known], weight=weight)
     return found
 
 

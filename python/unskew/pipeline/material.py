@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from unskew import audit, evidence, noise, propensity
 from unskew.audit import Verdict
+from unskew.audit.judge import speaking
 from unskew.audit.measure import class_propensities, two_sided
-from unskew.data import RANDOM, Examples
+from unskew.data import RANDOM, Choices, Examples
 from unskew.estimators import FLOOR
 from unskew.evidence import Evidence
 from unskew.folds import assign
@@ -44,6 +45,7 @@ class Material:
         known: rates that the user gave; gold does not change them.
         kinds: what the audit lets each estimator use; every kind when absent.
         hidden: fold whose rows and gold labels must leave no trace.
+        choices: pairs on which a choice was offered, with gold; None when there are none.
     """
 
     examples: Examples
@@ -55,6 +57,7 @@ class Material:
     known: Mapping[str, Noise] = field(default_factory=dict)
     kinds: Mapping[str, tuple[str, ...]] | None = None
     hidden: int | None = None
+    choices: Choices | None = field(default=None, repr=False)
 
     @property
     def usable(self) -> Bools:
@@ -79,8 +82,10 @@ class Material:
         """The same with a fold hidden: its gold is gone, and what came from it is redone."""
         hidden = replace(self, hidden=fold)
         gold = np.where(hidden.inside, self.examples.gold, np.nan)
-        rows = replace(self.examples, gold=gold)
-        return replace(hidden, examples=rows, **from_gold(rows, self.known))
+        rows, pairs = replace(self.examples, gold=gold), self.choices
+        if pairs is not None:
+            pairs = replace(pairs, gold=np.where(hidden.inside[pairs.a], pairs.gold, np.nan))
+        return replace(hidden, examples=rows, choices=pairs, **from_gold(rows, self.known, pairs))
 
     def offered_to(self, family: str) -> list[str]:
         """Two-sided kinds that an estimator may use: what the audit allows, else all of them."""
@@ -89,17 +94,40 @@ class Material:
         return [name for name in names if name in allowed] or names
 
 
-def from_gold(rows: Examples, known: Mapping[str, Noise]) -> dict[str, Any]:
-    """Rates and class propensities, the part of the nuisances that gold labels give in closed form."""
+def from_gold(rows: Examples, known: Mapping[str, Noise], choices: Choices | None = None) -> dict[str, Any]:
+    """Rates and class propensities, the part of the nuisances that gold gives in closed form."""
     usable = rows.offered & rows.closed
     found = noise.by_kind(
         rows.kinds, usable, rows.observed, rows.positive, rows.gold, rows.gold_design, rows.gold_prob
     )
+    if (compared := choice_rates(choices)) is not None:
+        found["choice"] = compared
     classes = {column.name: class_propensities(rows, column) for column in two_sided(rows)}
     return {
         "rates": {**found, **known},
         "classwise": {name: value for name, value in classes.items() if value is not None},
     }
+
+
+def choice_rates(choices: Choices | None) -> Noise | None:
+    """Error rates of choices by slot, from gold pairs; None without gold on choices of both classes.
+
+    From the pairs whose slots are logged, when there are any: elsewhere the two rates are one.
+    """
+    if choices is None:
+        return None
+    usable = choices.seen & (choices.ordered if choices.ordered.any() else True)
+    voted = choices.gold[usable & choices.labelled]
+    if not ((voted > 0).any() and (voted < 1).any()):
+        return None
+    return noise.from_gold(
+        choices.label == 1,
+        choices.gold,
+        usable=usable,
+        design=choices.gold_design,
+        prob=choices.gold_prob,
+        kind="choice",
+    )
 
 
 def estimate(
@@ -110,6 +138,7 @@ def estimate(
     given: "Mapping[str, NDArray[Any]]",
     seed: int,
     stage: Stage,
+    choices: Choices | None = None,
 ) -> Material:
     """All nuisances of a log.
 
@@ -120,6 +149,7 @@ def estimate(
         given: propensities by kind that the user gave. Shape [N] each.
         seed: seed of the fits.
         stage: shows what is under way.
+        choices: pairs on which a choice was offered, with gold.
     """
     usable = rows.offered & rows.closed
     propensities: dict[str, Propensity] = {}
@@ -137,11 +167,7 @@ def estimate(
                 propensities[column.name] = propensity.fit(
                     X, column.observed, rows.prompt_hash, model=model, **options
                 )
-    speaks = [
-        k
-        for k, kind in enumerate(rows.kinds)
-        if usable[:, k].any() and (kind.one_sided or (kind.two_sided and kind.name != "choice"))
-    ]
+    speaks = [rows.kind(name) for name in speaking(rows)]
     found = None
     if speaks:
         with stage("weighing all feedback as evidence"):
@@ -156,7 +182,8 @@ def estimate(
                 random=rows.gold_design == RANDOM,
                 folds=FOLDS,
             )
-    return Material(rows, X, propensities, evidence=found, known=known, **from_gold(rows, known))
+    told = from_gold(rows, known, choices)
+    return Material(rows, X, propensities, evidence=found, known=known, choices=choices, **told)
 
 
 def judge(material: Material) -> Verdict:
@@ -171,4 +198,5 @@ def judge(material: Material) -> Verdict:
         quality=None if found is None else found.q,
         covariates=audit.covariates(material.X),
         warnings=() if found is None else found.warnings,
+        choices=material.choices,
     )

@@ -7,7 +7,9 @@
     snips, ips        Brier     labels, rates, propensity
     noise_corrected   Brier     labels, rates
     pairs             Brier     pairs of responses shown together, targets of doubly_robust
+    choices           Brier     choices by slot, rates: pairs of responses, only differences are learned
     naive             Brier     labels as they are
+    naive_choices     Brier     choices as they are
     gold              Brier     gold labels alone
     causalrm-ips      logistic  the published algorithm, its nuisances included: unsafe
     causalrm-dr       logistic  the same
@@ -23,6 +25,8 @@ from typing import Any, cast
 import numpy as np
 
 from unskew import estimators, noise
+from unskew.audit.choices import REMEDY
+from unskew.data import Choices
 from unskew.estimators import Columns, Mixture
 from unskew.noise import Noise
 from unskew.pipeline.config import Refused
@@ -75,15 +79,18 @@ def _rates(m: Material, name: str) -> Noise:
 
     Raises:
         Refused: there are none.
-        NoiseRefused: they are too bad to be divided by.
+        NoiseRefused: they are too bad to be divided by. Asked of the whole log alone, as the audit does: the
+            fits that hide a fold know the rates less well, and only measure.
     """
     found = m.rates.get(name)
+    if not isinstance(found, Noise) and name == "choice":
+        raise Refused(f"the error rates of choices are unknown. {REMEDY}")
     if not isinstance(found, Noise):
         raise Refused(
             f"the error rates of {name} are unknown: no gold label was found on both classes of its answers. "
             "Label some (`unskew audit STORE --gold-plan 600`), or give them as `noise` in the settings"
         )
-    return found.checked()
+    return found.checked() if m.hidden is None else found
 
 
 def _propensity(m: Material, name: str) -> Floats:
@@ -190,6 +197,32 @@ def shown_together(group: Ints, keep: Bools) -> tuple[Ints, Ints]:
     return np.concatenate(ahead).astype(np.int64), np.concatenate(behind).astype(np.int64)
 
 
+def choices(m: Material) -> Target:
+    """Choices coded by slot, flips undone, who chooses left alone.
+
+    Unbiased for the clean loss of the pairs with a choice when fnr and fpr are right, whatever the slot does
+    to them. Where the slots are unknown either order is as likely, so that both rates are their mean.
+    """
+    pairs, rate = _choices(m), _rates(m, "choice")
+    either = (rate.fnr + rate.fpr) / 2
+    fnr, fpr = (np.where(pairs.ordered, own, either) for own in (rate.fnr, rate.fpr))
+    columns = estimators.noise_corrected(np.nan_to_num(pairs.label), pairs.seen, fnr, fpr)
+    return Target(columns, "brier", (pairs.a, pairs.b))
+
+
+def naive_choices(m: Material) -> Target:
+    """Choices as they are."""
+    pairs = _choices(m)
+    columns = estimators.naive(np.nan_to_num(pairs.label), pairs.seen)
+    return Target(columns, "brier", (pairs.a, pairs.b))
+
+
+def _choices(m: Material) -> Choices:
+    if not m.choices:
+        raise Refused("there are no choices: no pair of responses to one prompt was shown with a choice")
+    return m.choices
+
+
 def gold(m: Material) -> Target:
     """Gold labels alone, by the inverse of their design."""
     rows = m.examples
@@ -243,12 +276,20 @@ RECIPES: dict[str, Recipe] = {
     "ips": _weighted("ips", estimators.ips),
     "noise_corrected": noise_corrected,
     "pairs": pairs,
+    "choices": choices,
     "naive": naive,
+    "naive_choices": naive_choices,
     "gold": gold,
     "causalrm-ips": _causalrm(robust=False),
     "causalrm-dr": _causalrm(robust=True),
 }
 """Recipes by name."""
+
+NAIVE = ("naive", "naive_choices")
+"""Recipes that take feedback as it is."""
+
+PAIRWISE = ("choices", "naive_choices")
+"""Recipes that learn from comparisons alone: only the difference of two rewards means something."""
 
 UNSAFE = ("causalrm-ips", "causalrm-dr")
 """Recipes that repeat a paper without checking what it assumes."""

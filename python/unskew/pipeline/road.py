@@ -1,30 +1,26 @@
 """The road: from a store to a verdict, a reward model, numbers, and pairs."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from unskew import audit, data, evaluate
-from unskew.data import Store
+from unskew import audit, data
+from unskew.data import Choices, Store
 from unskew.estimators import Columns, Mixture
-from unskew.pipeline.arms import Arm, choose, measured, recipe_of, train_arm, weights
+from unskew.pipeline.arms import Arm, choose, measured, measured_on_pairs, recipe_of, train_arm, weights
 from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.material import Material, Stage, judge
-from unskew.pipeline.recipes import UNSAFE, Recipe, Target, pairs
-from unskew.pipeline.run import describe, plain, recovered, write_run
+from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNSAFE, Recipe, Target, pairs
+from unskew.pipeline.run import SCALE, Unit, describe, plain, recovered, write_run
 from unskew.pipeline.store import keep_gold, open_material, quiet
 from unskew.rates import Bools, Floats, Ints
-from unskew.reward import RewardModel, Scorer
+from unskew.reward import RewardModel
 
 BOOTSTRAP = 200
 """Replications behind the intervals of a table."""
-
-CHUNK = 4096
-"""Rows scored at a time."""
 
 
 def audit_store(
@@ -88,14 +84,16 @@ def train(
     """Audit a log, train what the audit allows beside the naive model, measure both, and keep everything.
 
     Writes `model/` (the reward model) and `run.json` to the directory; nuisances, columns and verdict to the
-    store. Models are measured out of fold: by fits that saw neither the prompt nor its gold label.
+    store. Models are measured out of fold: by fits that saw neither the prompt nor its gold label. A model of
+    choices is measured on gold pairs.
 
     Args:
         store: store directory.
         directory: of the run.
         settings: estimator, features, head and more.
         gold: gold labels to check and keep first.
-        truth: of a simulated log; models are then measured against it, and an `ideal` arm is added.
+        truth: of a simulated log; models are then measured against it (unless they are models of choices),
+            and an `ideal` arm is added.
         title: of the report.
         bootstrap: replications behind the intervals.
         stage: shows what is under way.
@@ -105,7 +103,8 @@ def train(
 
     Raises:
         FileNotFoundError: no store, or no gold file.
-        ValueError: an unknown estimator, an empty store, or columns that cannot be trained on.
+        ValueError: an unknown estimator, an empty store, columns that cannot be trained on, or choices
+            compared with what is measured response by response.
         Refused: the audit refuses, and `accept_red` is not given.
         NumericError: a model became non-finite.
     """
@@ -119,9 +118,15 @@ def train(
         verdict = judge(material)
         opened.attach("audit", "audit", plain({**verdict.to_dict(), "nuisances": nuisances}))
     name = choose(settings, verdict)
+    unit: Unit = "pair" if name in PAIRWISE else "response"
+    if unit == "response" and (odd := set(settings.compare) & set(PAIRWISE)):
+        raise ValueError(
+            f"compare has {', '.join(sorted(odd))}: such a model knows differences only and cannot be "
+            f"measured beside {name}, response by response; train it with estimator: choices"
+        )
     material = replace(material, kinds=verdict.kinds)
     arms: list[Arm] = []
-    for recipe in dict.fromkeys(("naive", name, *settings.compare)):
+    for recipe in dict.fromkeys(("naive_choices" if unit == "pair" else "naive", name, *settings.compare)):
         with stage(f"training: {recipe.replace('_', ' ')}"):
             arms.append(train_arm(material, recipe, settings, role=_role(recipe, name)))
     if truth is not None:
@@ -130,8 +135,7 @@ def train(
             arms.append(train_arm(material, "ideal", settings, recipe=ideal, role="ideal"))
             arms[-1] = replace(arms[-1], label="ideal: every true label")
     with stage("measuring"):
-        known = None if truth is None else truth.label
-        found = [measured(arm, material.examples, known, bootstrap) for arm in arms]
+        found, basis = _measure(arms, material, unit, truth, bootstrap)
     ours = next(arm for arm in arms if arm.name == name)
     target = _attach_target(opened, ours, nuisances)
     run = {
@@ -142,32 +146,44 @@ def train(
             verdict,
             settings,
             nuisances=nuisances,
+            unit=unit,
             truth=None if truth is None else dict(truth.rates),
         ),
         "estimator": name,
         "weights": [weights(arm) for arm in arms if arm.role != "ideal"],
         "arms": found,
-        "truth": "gold" if truth is None else "oracle",
+        "truth": basis,
         "recovered": recovered(found),
     }
-    if truth is None and np.isnan(material.examples.gold).all():
-        run["truth"] = None
     run["provenance"]["target"] = target
     run = cast(dict[str, Any], plain(run))
     card = {
         key: run[key]
-        for key in ("estimator", "estimand", "population", "verdict", "limits", "provenance", "noise")
+        for key in ("estimator", "unit", "estimand", "population", "verdict", "limits", "provenance", "noise")
     }
-    card["scale"] = "log-odds that a user likes the response"
+    card["scale"] = SCALE[unit]
     with stage("saving"):
         RewardModel(featurizer(settings.features), ours.fit.head, card=card).save(home / "model")
         write_run(run, home)
     return run
 
 
+def _measure(
+    arms: Sequence[Arm], m: Material, unit: Unit, truth: "Truth | None", bootstrap: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The arms as the report shows them, and what they are measured against: gold, oracle or nothing."""
+    if unit == "pair":
+        pairs = cast(Choices, m.choices)
+        found = [measured_on_pairs(arm, m.examples, pairs, bootstrap) for arm in arms]
+        return found, "gold" if pairs.labelled.any() else None
+    label = m.examples.gold if truth is None else truth.label
+    found = [measured(arm, m.examples, None if truth is None else label, bootstrap) for arm in arms]
+    return found, "oracle" if truth is not None else None if np.isnan(label).all() else "gold"
+
+
 def _role(recipe: str, ours: str) -> str | None:
     """The role of an arm: all but the chosen one are there for comparison; None when the name decides."""
-    return None if recipe in (ours, "naive", *UNSAFE) else "baseline"
+    return None if recipe in (ours, *NAIVE, *UNSAFE) else "baseline"
 
 
 def _ideal(label: Floats) -> Recipe:
@@ -196,110 +212,6 @@ def _attach_target(store: Store, arm: Arm, nuisances: str) -> str:
         "counts": vars(columns.counts),
     }
     return store.attach("targets", arm.name, facts, pa.table(table))
-
-
-def evaluate_model(
-    model: "str | Path", store: "str | Path", *, gold: "str | Path | None" = None
-) -> dict[str, Any]:
-    """Measure a reward model on the gold labels of a store, beside the recorded feedback taken as it is.
-
-    A model that was trained on these gold labels, or on their prompts, looks better here than it is: for such
-    a model read the out-of-fold figures that `train` wrote.
-
-    Args:
-        model: reward model directory.
-        store: store directory.
-        gold: gold labels instead of those in the store; they are not kept.
-
-    Raises:
-        FileNotFoundError: no model, store or gold file.
-        ValueError: no gold label.
-    """
-    opened, loaded = Store.open(store), RewardModel.load(model)
-    table = data.read_gold(gold, opened)[0] if gold is not None else None
-    rows = data.examples(opened, table)
-    known = np.flatnonzero(~np.isnan(rows.gold))
-    if not len(known):
-        raise ValueError(
-            f"{opened.path} has no gold labels; pass --gold FILE, or label some (`unskew audit --gold-plan`)"
-        )
-    prompts, responses = data.texts(opened, rows.row[known])
-    p = loaded.probability(prompts, responses)
-    arms = [
-        {
-            "name": "model",
-            "label": f"{loaded.card.get('estimator', 'model')} on {len(known)} gold labels",
-            "role": "ours",
-            "metrics": evaluate.against_gold(
-                p,
-                rows.gold[known],
-                rows.gold_design[known],
-                rows.gold_prob[known],
-                cluster=rows.prompt_hash[known],
-            ),
-        }
-    ]
-    usable = rows.offered & rows.closed
-    for k, kind in enumerate(rows.kinds):
-        seen = rows.observed[:, k] & usable[:, k]
-        if kind.two_sided and kind.name != "choice" and seen.any():
-            said = data.texts(opened, rows.row[seen])
-            metrics = evaluate.metrics(
-                loaded.probability(*said),
-                rows.positive[seen, k].astype(np.float64),
-                cluster=rows.prompt_hash[seen],
-            )
-            label = f"against {int(seen.sum()):,} {kind.name} as recorded (who answers, flips included)"
-            arms.append({"name": kind.name, "label": label, "role": "naive", "metrics": metrics})
-    return cast(dict[str, Any], plain({"title": f"{model} measured", "arms": arms, "truth": "gold"}))
-
-
-def score_file(model: "str | Path", file: "str | Path") -> Iterator[str]:
-    """Rows of a JSON-lines file with `reward` (log-odds of being liked) and `probability` added.
-
-    Args:
-        model: reward model directory.
-        file: JSON lines with `prompt` (text) or `messages`, and `response` or `completion` (text).
-
-    Raises:
-        FileNotFoundError: no model or file.
-        ValueError: a line is not such an object; says which.
-    """
-    loaded = RewardModel.load(model)
-    batch: list[tuple[dict[str, Any], str, str]] = []
-    with Path(file).open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                batch.append(_row(line, f"{file} line {number}"))
-            if len(batch) == CHUNK:
-                yield from _scored(loaded, batch)
-                batch.clear()
-    if batch:
-        yield from _scored(loaded, batch)
-
-
-def _row(line: str, where: str) -> tuple[dict[str, Any], str, str]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"{where}: not JSON ({error}); one object a line is needed") from None
-    if not isinstance(row, dict):
-        raise ValueError(f"{where}: found a JSON {type(row).__name__}; an object is needed")
-    prompt, response = row.get("prompt"), row.get("response", row.get("completion"))
-    if prompt is None and isinstance(row.get("messages"), list):
-        prompt = "\n".join(str(turn.get("content", "")) for turn in row["messages"] if isinstance(turn, dict))
-    for name, text in (("prompt", prompt), ("response", response)):
-        if not isinstance(text, str):
-            raise ValueError(f"{where}: {name} is {text!r}; text is needed in prompt and response")
-    return row, cast(str, prompt), cast(str, response)
-
-
-def _scored(model: Scorer, batch: "list[tuple[dict[str, Any], str, str]]") -> Iterator[str]:
-    rows, prompts, responses = zip(*batch, strict=True)
-    reward = model.score(prompts, responses)
-    for row, value in zip(rows, reward.tolist(), strict=True):
-        probability = 0.5 * (1 + float(np.tanh(0.5 * value)))
-        yield json.dumps({**row, "reward": value, "probability": probability}, ensure_ascii=False)
 
 
 def write_gold_plan(store: "str | Path", n: int, file: "str | Path", *, seed: int = 0) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,17 +18,42 @@ from unskew.pipeline.config import TrainConfig
 from unskew.pipeline.material import Material
 from unskew.propensity import Propensity
 
-ESTIMAND = "P(liked) of a response, for all responses that were shown, whether or not anybody gave feedback"
+Unit = Literal["response", "pair"]
+"""What a model predicts about: whether one response is liked, or which of two is better."""
+
+ESTIMAND: dict[Unit, str] = {
+    "response": "P(liked) of a response, for all responses that were shown, whether or not anybody gave "
+    "feedback",
+    "pair": "P(A is better than B) of two responses to one prompt, as the people who choose see it, for the "
+    "pairs they choose between",
+}
+SCALE: dict[Unit, str] = {
+    "response": "log-odds that a user likes the response",
+    "pair": "the difference of two rewards is the log-odds that the first response is better; the level of "
+    "one reward means nothing",
+}
 LIMITS = (
     "What users would have thought of responses that the product never showed: the log holds none.",
     "Differences between people: the model speaks of the average user behind this log.",
-    "Kinds of feedback are taken to be independent once a response and whether it is liked are known; habits "
-    "of single users break that, and nothing here measures by how much.",
 )
-NO_GOLD = (
-    "Without gold labels the share of liked responses and the error rates rest on assumptions that the log "
-    "cannot check."
-)
+OF_UNIT: dict[Unit, tuple[str, ...]] = {
+    "response": (
+        "Kinds of feedback are taken to be independent once a response and whether it is liked are known; "
+        "habits of single users break that, and nothing here measures by how much.",
+    ),
+    "pair": (
+        "Whether a response is good: choices say which of two is better, and both may be bad.",
+        "What people who do not choose prefer, and pairs that nobody chose between: neither is corrected.",
+        "Ties: a tie, or that both are bad, is counted and not learned from.",
+        "Choices are taken to err at two rates that depend on the slot of the better response alone, not on "
+        "how much better it is.",
+    ),
+}
+NO_GOLD: dict[Unit, str] = {
+    "response": "Without gold labels the share of liked responses and the error rates rest on assumptions "
+    "that the log cannot check.",
+    "pair": "Without gold pairs the error rates are as given, and the log cannot check them.",
+}
 BINS = 20
 
 
@@ -40,6 +65,7 @@ def describe(
     settings: TrainConfig,
     *,
     nuisances: str,
+    unit: Unit = "response",
     truth: "dict[tuple[str, str], float] | None" = None,
 ) -> dict[str, Any]:
     """What a run is about, without its models.
@@ -51,17 +77,27 @@ def describe(
         verdict: the audit.
         settings: settings of the run.
         nuisances: id of the nuisances in the store.
+        unit: what the model predicts about.
         truth: true rates of a simulated log by (kind, parameter).
     """
     rows = material.examples
     closed = int(material.usable.any(1).sum())
     gold = int((~np.isnan(rows.gold)).sum())
+    population = f"{len(rows):,} responses shown, {closed:,} with a closed window for feedback"
+    compared: dict[str, Any] = {}
+    if pairs := material.choices:
+        compared = {"choices": {"pairs": len(pairs), "chosen": int(pairs.seen.sum()), **pairs.counts}}
+        compared["choices"]["gold"] = int(pairs.labelled.sum())
+        if unit == "pair":
+            gold = compared["choices"]["gold"]
+            population += f"; {len(pairs):,} pairs shown side by side, {pairs.seen.sum():,} with a choice"
     ledger = store.ledger
     return {
         "title": title,
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "estimand": ESTIMAND,
-        "population": f"{len(rows):,} responses shown, {closed:,} with a closed window for feedback",
+        "unit": unit,
+        "estimand": ESTIMAND[unit],
+        "population": population,
         "counts": {
             "impressions": len(rows),
             "closed": closed,
@@ -69,11 +105,12 @@ def describe(
             "balance": ledger["balance"],
             "kinds": ledger["kinds"],
             "states": ledger["states"],
+            **compared,
         },
         "verdict": verdict.to_dict(),
         "propensity": {name: _propensity(material, name, p) for name, p in material.propensities.items()},
         "noise": _noise(material, truth or {}),
-        "limits": [*LIMITS, *(() if gold else (NO_GOLD,))],
+        "limits": [*LIMITS, *OF_UNIT[unit], *(() if gold else (NO_GOLD[unit],))],
         "provenance": {
             "unskew": _rust.__version__,
             "python": platform.python_version(),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unskew import data, features
-from unskew.data import Examples, Store
+from unskew.data import Choices, Examples, Store
 from unskew.evidence import Evidence
 from unskew.noise import Noise, known
 from unskew.pipeline.config import TrainConfig, featurizer
@@ -72,11 +72,13 @@ def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> 
         prompts, responses = data.texts(store, rows.row)
         X = features.cached(featurizer(settings.features), prompts, responses, store.path / "features")
     rates = {name: known(*pair, kind=name) for name, pair in settings.noise.items()}
+    pairs = data.choices(store, rows)
     found = store.load("nuisances", "nuisances", current=True)
     if found is not None and found[2] is not None and found[1]["made_from"] == made_from:
-        return _read(found[1], found[2], rows, X, rates), found[0]
+        return _read(found[1], found[2], rows, X, rates, pairs), found[0]
     given = _given(settings.propensity, rows)
-    material = estimate(rows, X, known=rates, given=given, seed=settings.seed, stage=stage)
+    options: dict[str, Any] = {"known": rates, "given": given, "seed": settings.seed, "choices": pairs}
+    material = estimate(rows, X, stage=stage, **options)
     document, table = _write(material, made_from)
     return material, store.attach("nuisances", "nuisances", document, table)
 
@@ -112,6 +114,7 @@ def _read(
     rows: Examples,
     X: NDArray[Any],
     rates: Mapping[str, Noise],
+    pairs: Choices,
 ) -> Material:
     """What `_write` kept."""
 
@@ -140,7 +143,8 @@ def _read(
             kept["history"],
             tuple(kept["warnings"]),
         )
-    return Material(rows, X, propensities, evidence=found, known=rates, **from_gold(rows, rates))
+    told = from_gold(rows, rates, pairs)
+    return Material(rows, X, propensities, evidence=found, known=rates, choices=pairs, **told)
 
 
 def _given(path: str | None, rows: Examples) -> dict[str, Floats]:

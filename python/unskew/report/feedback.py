@@ -17,6 +17,10 @@ from unskew.report.values import (
     words,
 )
 
+OF_CHOICES = {
+    "fnr": "fnr: the first slot is better, the second is chosen",
+    "fpr": "fpr: the second slot is better, the first is chosen",
+}
 PARAMETERS = {
     "fnr": "fnr: liked, recorded as disliked",
     "fpr": "fpr: disliked, recorded as liked",
@@ -94,7 +98,8 @@ def noise(run: Run) -> Html:
         kind, parameter = words(row.get("kind")), words(row.get("parameter"))
         said = f"{kind}, {parameter}: {fixed(value)} {between(low, high)}"
         said += f", truth {fixed(truth)}" if truth is not None else ""
-        meaning = PARAMETERS.get(parameter, parameter.replace("|", " | "))
+        named = PARAMETERS | (OF_CHOICES if kind == "choice" else {})
+        meaning = named.get(parameter, parameter.replace("|", " | "))
         drawn = charts.bar(value, low, high, truth=truth, domain=domain, label=said, role="feedback")
         figure = lines(fixed(value), between(low, high))
         last = [fixed(truth)] if any_truth else []

@@ -1,11 +1,12 @@
 """The result of a run in words, from its numbers alone."""
 
 from unskew.report.models import metric, role_of
-from unskew.report.values import Estimate, Run, fixed, mapping, mappings, number, percent
+from unskew.report.values import Estimate, Run, fixed, mapping, mappings, number, paired, percent
 
 AGAINST = {
     "oracle": "Measured against the known truth of the simulated log",
     "gold": "Measured on gold labels",
+    "gold pairs": "Measured on gold pairs: which of two responses is better",
 }
 
 
@@ -27,12 +28,17 @@ def finding(run: Run) -> list[str]:
             f"This run measures {known} of its models, but not {missing} one, so there is nothing to compare."
         ]
     level = level_error(naive), level_error(ours)
-    first = headline(before.value, after.value, level, number(run.get("recovered")))
+    one = "pair by pair" if paired(run) else "response by response"
+    first = headline(before.value, after.value, level, number(run.get("recovered")), one)
     return [first, *caution(run), *basis(run, before, after, bound), *levels(naive, ours)]
 
 
 def headline(
-    before: float, after: float, level: tuple[float | None, float | None], recovered: float | None
+    before: float,
+    after: float,
+    level: tuple[float | None, float | None],
+    recovered: float | None,
+    one: str = "response by response",
 ) -> str:
     """How wrong the naive model is, and what the correction gives back."""
     scores = f"Brier score {fixed(after)} against {fixed(before)}"
@@ -42,12 +48,12 @@ def headline(
         said = f"The naive model misjudges the share of liked responses by {100 * level[0]:.1f} points, "
         said += f"the corrected one by {100 * level[1]:.1f}; "
     if after > before:
-        return said + f"response by response the corrected model is worse here ({scores})."
+        return said + f"{one} the corrected model is worse here ({scores})."
     if recovered is None:
         smaller = percent((before - after) / before if before else 0.0)
-        return f"{said}response by response its error is {smaller} smaller ({scores})."
+        return f"{said}{one} its error is {smaller} smaller ({scores})."
     gap = f"{percent(recovered)} of the gap to a model trained on every true label"
-    return said + f"response by response, the correction recovers {gap}."
+    return said + f"{one}, the correction recovers {gap}."
 
 
 def level_error(arm: Run) -> float | None:
@@ -67,7 +73,8 @@ def caution(run: Run) -> list[str]:
 
 def basis(run: Run, before: Estimate, after: Estimate, bound: Estimate) -> list[str]:
     """What the finding is measured against, and whether chance could explain it."""
-    against = AGAINST.get(str(run.get("truth")), "What it is measured against is not recorded")
+    told = f"{run.get('truth')}{' pairs' if paired(run) else ''}"
+    against = AGAINST.get(told, "What it is measured against is not recorded")
     scores = f"naive {fixed(before.value)}, corrected {fixed(after.value)}"
     scores += f", a model trained on every true label {fixed(bound.value)}" if bound.value is not None else ""
     said = [f"{against}. Brier scores (lower is better): {scores}."]

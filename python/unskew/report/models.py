@@ -16,6 +16,7 @@ from unskew.report.values import (
     mapping,
     mappings,
     number,
+    paired,
     proper,
     short,
     words,
@@ -38,6 +39,10 @@ METRICS = (
     ("mean_prediction", "mean prediction", "", "predicted share of liked responses"),
     ("best_of_n", "best of n", "higher", "true quality of the response that the model picks out of n"),
 )
+OF_PAIRS = {
+    "brier": "mean squared error of the predicted chance that A is better; 0 is perfect, a coin has .25",
+    "accuracy": "share of pairs of which the better response is named rightly",
+}
 ARROWS = {"lower": "\u00a0↓", "higher": "\u00a0↑", "": ""}
 CAPTION = (
     "↓ lower is better, ↑ higher is better; ★ best of the models that could be had (the ideal one uses the "
@@ -77,7 +82,9 @@ def best(arms: Sequence[Run], name: str, direction: str) -> str | None:
 def side_by_side(run: Run) -> Html:
     """Every model, every metric, intervals, the best of each column."""
     arms = mappings(run.get("arms"))
-    shown = [m for m in METRICS if any(metric(arm, m[0]).value is not None for arm in arms)]
+    told = OF_PAIRS if paired(run) else {}
+    every = [(name, title, way, told.get(name, meaning)) for name, title, way, meaning in METRICS]
+    shown = [m for m in every if any(metric(arm, m[0]).value is not None for arm in arms)]
     if not shown:
         return note("No model was measured in this run.")
     winners = {name: best(arms, name, direction) for name, _, direction, _ in shown}
@@ -161,15 +168,21 @@ def curve(
     return join([title, el("span", left_out, class_="small")]), drawn
 
 
+def chance(run: Run) -> str:
+    """What the predictions of a run are chances of."""
+    return "predicted chance that A is better" if paired(run) else "predicted chance of being liked"
+
+
 def reliability(run: Run) -> Html:
-    """One panel per model: the predicted against the true share of liked responses."""
+    """One panel per model: the predicted against the true share of liked responses (of pairs: A better)."""
+    truth = "share in which A is better" if paired(run) else "share truly liked"
     drawn = [
         curve(
             arm.get("reliability"),
             titled(arm),
             about=f"reliability of {name_of(arm)}",
-            x_label="predicted chance of being liked",
-            y_label="share truly liked",
+            x_label=chance(run),
+            y_label=truth,
             role=role_of(arm),
             whole=True,
         )
@@ -191,6 +204,7 @@ def rewards(run: Run) -> Html:
             found.append((arm, edges, counts))
     if not found:
         return note("No reward histogram was recorded.")
+    rows = "pairs" if paired(run) else "responses"
     top = charts.ceiling(max(part for _, e, c in found for *_, part in charts.bins(e, c)))
     items = []
     for arm, edges, counts in found:
@@ -204,8 +218,8 @@ def rewards(run: Run) -> Html:
         drawn = charts.histogram(
             edges,
             counts,
-            label=f"rewards of {name_of(arm)} on {short(sum(counts))} responses{said}",
-            x_label="predicted chance of being liked" if probability else "reward (log-odds)",
+            label=f"rewards of {name_of(arm)} on {short(sum(counts))} {rows}{said}",
+            x_label=chance(run) if probability else "reward (log-odds)",
             top=top,
             role=role_of(arm),
             marks=marks,

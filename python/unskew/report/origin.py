@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unskew.report.markup import Html, el, join, note
-from unskew.report.values import Run, mapping, number, short, strings, words
+from unskew.report.values import Run, mapping, number, paired, short, strings, words
 
 PARTS = ("committed", "duplicate", "quarantined", "blank")
 ON_GOLD = "The models are measured on gold labels: the metrics are as good as those labels and their draw."
@@ -54,7 +54,8 @@ def facts(title: str, values: Run, *, separated: bool = True) -> Html:
 def limits(run: Run) -> Html:
     """What the data cannot support: the run's own sentences, and those that follow from what is missing."""
     said, truth = strings(run.get("limits")), run.get("truth")
-    said.append(ON_ORACLE if truth == "oracle" else ON_GOLD if truth == "gold" else ON_NOTHING)
+    basis = ON_ORACLE if truth == "oracle" else ON_GOLD if truth == "gold" else ON_NOTHING
+    said.append(basis.replace("labels", "pairs") if paired(run) else basis)
     if truth != "oracle" and number(run.get("recovered")) is None:
         said.append(NO_SHARE)
     return el("ul", *(el("li", sentence) for sentence in said), class_="limits")

@@ -30,8 +30,8 @@ SECTIONS: tuple[Section, ...] = (
     (
         "reliability",
         "Does a prediction keep its promise?",
-        "Responses are grouped by predicted chance. On the dashed diagonal, what is predicted is what "
-        "happens; below it the model promises too much. Larger dots stand for more responses.",
+        "Responses (or pairs) are grouped by predicted chance. On the dashed diagonal, what is predicted is "
+        "what happens; below it the model promises too much. Larger dots stand for more of them.",
         reliability,
     ),
     (
@@ -58,8 +58,8 @@ SECTIONS: tuple[Section, ...] = (
     (
         "noise",
         "How often the record is wrong",
-        "Two-sided feedback (thumbs, ratings) errs at two rates, fnr and fpr. One-sided feedback (copies, "
-        "regenerations) happens more or less often depending on whether the response is liked.",
+        "Two-sided feedback (thumbs, ratings, choices) errs at two rates, fnr and fpr. One-sided feedback "
+        "(copies, regenerations) happens more or less often depending on whether the response is liked.",
         noise,
     ),
     (

@@ -81,6 +81,11 @@ def signed(text: str) -> str:
     return text.replace("-", "−")
 
 
+def paired(run: Run) -> bool:
+    """Whether the models of a run say which of two responses is better, and not whether one is liked."""
+    return run.get("unit") == "pair"
+
+
 def fixed(value: float | None, digits: int = 3) -> str:
     """`value` with a fixed number of decimals, for columns that are compared."""
     return DASH if value is None else signed(f"{value:.{digits}f}")

@@ -1,0 +1,140 @@
+"""The live rows of a store as NumPy columns, and their texts."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unskew.data.store import Store, as_numpy
+from unskew.events import KINDS, Kind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+NO_GOLD, RANDOM, STRATIFIED = 0, 1, 2
+"""Values of `Examples.gold_design`."""
+
+DESIGNS = {"random": RANDOM, "stratified": STRATIFIED}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The live rows of a store as NumPy columns: N responses, K kinds of feedback that the store has seen.
+
+    Args:
+        row: row number in `impressions`. Shape [N].
+        response_id: the product's id. Length N.
+        prompt_hash: first 64 bits of the prompt's hash, the key of every fold. Shape [N].
+        group: code of the request whose candidates were shown together. Shape [N].
+        kinds: the K kinds, in bit order.
+        offered, closed: the kind was offered; its attribution window has passed. Shape [N, K].
+        observed, positive: anything was recorded; a positive label was recorded, or the one-sided kind
+            happened. Shape [N, K].
+        cell: index into the `cells` table. Shape [N].
+        policy_prob: P(the logging policy shows the response), NaN when not logged. Shape [N].
+        gold: true label in [0, 1], NaN where there is none. Shape [N].
+        gold_design: `NO_GOLD`, `RANDOM` or `STRATIFIED`. Shape [N].
+        gold_prob: probability with which the row was chosen for labelling, NaN without gold. Shape [N].
+    """
+
+    row: Ints
+    response_id: list[str]
+    prompt_hash: NDArray[np.uint64]
+    group: Ints
+    kinds: tuple[Kind, ...]
+    offered: Bools
+    closed: Bools
+    observed: Bools
+    positive: Bools
+    cell: NDArray[np.uint32]
+    policy_prob: Floats
+    gold: Floats
+    gold_design: NDArray[np.int8]
+    gold_prob: Floats
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def kind(self, name: str) -> int:
+        """Column of a kind.
+
+        Raises:
+            KeyError: the store has no such feedback.
+        """
+        for index, kind in enumerate(self.kinds):
+            if kind.name == name:
+                return index
+        raise KeyError(f"no {name!r} feedback in this store; it has {', '.join(k.name for k in self.kinds)}")
+
+
+def examples(store: Store, gold: "pa.Table | None" = None) -> Examples:
+    """Columns of the live rows of `store`, with gold labels joined by row.
+
+    Args:
+        store: an open store.
+        gold: table of `read_gold`; the newest kept in the store when absent.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    seen = store.table("observations")
+    shown = store.table("impressions", ["response_id", "request_id", "prompt_hash", "policy_prob"])
+    live = np.flatnonzero(as_numpy(seen["live"]))
+    take = pa.array(live)
+    masks = {name: as_numpy(seen[name])[live] for name in ("offered", "closed_kinds", "o_kinds", "pos_kinds")}
+    any_bit = np.bitwise_or.reduce(masks["offered"] | masks["o_kinds"]) if len(live) else np.uint32(0)
+    kinds = tuple(kind for kind in KINDS if int(any_bit) >> kind.bit & 1)
+    bits = np.array([kind.bit for kind in kinds], dtype=np.uint32)
+
+    def unpack(name: str) -> Bools:
+        return (masks[name][:, None] >> bits & 1).astype(bool)
+
+    request = shown["request_id"].take(take).combine_chunks().dictionary_encode()
+    group = as_numpy(pc.fill_null(request.indices, -1)).astype(np.int64)
+    alone = group < 0
+    group[alone] = len(request.dictionary) + np.arange(alone.sum())
+    prompt = shown["prompt_hash"].take(take).combine_chunks()
+    key = np.frombuffer(prompt.buffers()[1], dtype="<u8").reshape(-1, 2)[prompt.offset :][: len(live), 0]
+
+    label, design, prob = np.full(len(live), np.nan), np.zeros(len(live), np.int8), np.full(len(live), np.nan)
+    if gold is None:
+        kept = store.load("gold")
+        gold = kept[2] if kept else None
+    if gold is not None:
+        single = gold.filter(pc.is_valid(gold["label"]))
+        position = np.full(int(seen.num_rows), -1)
+        position[live] = np.arange(len(live))
+        at = position[as_numpy(single["row"])]
+        good = at >= 0
+        label[at[good]] = as_numpy(single["label"])[good]
+        design[at[good]] = [DESIGNS[d] for d in pc.filter(single["design"], pa.array(good)).to_pylist()]
+        prob[at[good]] = as_numpy(single["prob"])[good]
+    return Examples(
+        row=live.astype(np.int64),
+        response_id=shown["response_id"].take(take).to_pylist(),
+        prompt_hash=key.astype(np.uint64),
+        group=group,
+        kinds=kinds,
+        offered=unpack("offered"),
+        closed=unpack("closed_kinds"),
+        observed=unpack("o_kinds"),
+        positive=unpack("pos_kinds"),
+        cell=as_numpy(seen["cell"])[live],
+        policy_prob=as_numpy(pc.fill_null(shown["policy_prob"].take(take), np.nan)).astype(np.float64),
+        gold=label,
+        gold_design=design,
+        gold_prob=prob,
+    )
+
+
+def texts(store: Store, rows: Ints) -> tuple[list[str], list[str]]:
+    """Prompts and responses of the given impression rows."""
+    import pyarrow as pa
+
+    table = store.table("impressions", ["prompt", "response"]).take(pa.array(rows))
+    return table["prompt"].to_pylist(), table["response"].to_pylist()
