@@ -220,6 +220,9 @@ def train(
     ] = Path("run"),
     estimator: Annotated[str | None, typer.Option(help="auto, or one recipe by name.")] = None,
     head: Annotated[str | None, typer.Option(help="linear or mlp.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Fine-tune this transformer (path or name) on the same columns.")
+    ] = None,
     features: Annotated[
         str | None, typer.Option(help="hashing, or the path of a Hugging Face model.")
     ] = None,
@@ -235,9 +238,12 @@ def train(
     """Train a reward model from a store, with the audit's nuisances."""
     from unskew import pipeline, report
 
-    flags = given(estimator=estimator, head=head, features=features, accept_red=accept_red, seed=seed)
+    flags = given(
+        estimator=estimator, head=head, model=model, features=features, accept_red=accept_red, seed=seed
+    )
     settings = pipeline.TrainConfig.load(config, **flags)
-    run = pipeline.train(store, directory, settings, gold=gold, stage=stage)
+    bars = err.is_terminal
+    run = pipeline.train(store, directory, settings, gold=gold, stage=stage, quiet_bars=not bars)
     report.write(directory, directory / "report.html")
     show(run, as_json, lambda: arms_table(run))
     if not as_json:

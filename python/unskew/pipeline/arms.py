@@ -41,7 +41,8 @@ class Arm:
         name, label, role: what it is; roles are `ours`, `naive`, `baseline`, `unsafe`, `ideal`.
         fit: the head trained on all prompts.
         target: what it was trained on.
-        reward: log-odds of each row, by a model that saw neither its prompt nor its gold. Shape [N].
+        reward: log-odds of each row, by a model that saw neither its prompt nor its gold; nan where there is
+            no such model. Shape [N].
     """
 
     name: str
@@ -134,10 +135,10 @@ def measured(arm: Arm, rows: Examples, truth: Floats | None, bootstrap: int) -> 
         truth: true labels of every row of a simulated log, NaN where unknown; gold when absent. Shape [N].
         bootstrap: replications behind the intervals.
     """
-    known = ~np.isnan(rows.gold if truth is None else truth)
+    known = ~np.isnan(rows.gold if truth is None else truth) & ~np.isnan(arm.reward)
     p, cluster, group = arm.probability[known], rows.prompt_hash[known], rows.group[known]
     found: dict[str, Any] = {"name": arm.name, "label": arm.label, "role": arm.role}
-    found["histogram"] = evaluate.histogram(arm.probability)
+    found["histogram"] = evaluate.histogram(arm.probability[~np.isnan(arm.reward)])
     if known.any():
         options: dict[str, Any] = {"cluster": cluster, "bootstrap": bootstrap}
         if truth is not None:
@@ -160,9 +161,10 @@ def measured_on_pairs(arm: Arm, rows: Examples, choices: Choices, bootstrap: int
         choices: the pairs, with gold.
         bootstrap: replications behind the intervals, by prompt.
     """
-    p, known = arm.preference(choices), choices.labelled
+    p = arm.preference(choices)
+    known = choices.labelled & ~np.isnan(p)
     found: dict[str, Any] = {"name": arm.name, "label": arm.label, "role": arm.role}
-    found["histogram"] = evaluate.histogram(p)
+    found["histogram"] = evaluate.histogram(p[~np.isnan(p)])
     if known.any():
         design, prob = choices.gold_design[known], choices.gold_prob[known]
         cluster = rows.prompt_hash[choices.a[known]]

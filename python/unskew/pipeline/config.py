@@ -21,6 +21,9 @@ class TrainConfig:
         estimator: `auto`, or a name in `recipes.RECIPES`.
         features: `hashing`, or the path or name of a Hugging Face model.
         head: `linear` or `mlp`.
+        model: path or name of a transformer to fine-tune on the same columns; it is then what is written.
+        trainer: settings of its `RewardConfig`.
+        lora: settings of `peft.LoraConfig`; all parameters are trained when absent.
         noise: known error rates by kind, `[fnr, fpr]`; they replace those from gold.
         propensity: file (JSON lines, CSV, Parquet or Arrow) with `response` and columns `p_<kind>`: known
             probabilities that feedback is given; they replace ours.
@@ -32,6 +35,9 @@ class TrainConfig:
     estimator: str = "auto"
     features: str = "hashing"
     head: str = "linear"
+    model: str | None = None
+    trainer: dict[str, Any] = field(default_factory=dict)
+    lora: dict[str, Any] | None = None
     noise: dict[str, tuple[float, float]] = field(default_factory=dict)
     propensity: str | None = None
     compare: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 """The road: from a store to a verdict, a reward model, numbers, and pairs."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -9,15 +10,19 @@ import numpy as np
 
 from unskew import audit, data
 from unskew.data import Choices, Store
-from unskew.estimators import Columns, Mixture
+from unskew.estimators import Columns
 from unskew.pipeline.arms import Arm, choose, measured, measured_on_pairs, recipe_of, train_arm, weights
 from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.material import Material, Stage, judge
 from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNSAFE, Recipe, Target, pairs
 from unskew.pipeline.run import SCALE, Unit, describe, plain, recovered, write_run
 from unskew.pipeline.store import keep_gold, open_material, quiet
+from unskew.pipeline.transformer import columns_of, fine_tune
 from unskew.rates import Bools, Floats, Ints
 from unskew.reward import RewardModel
+
+ON_CARD = ("estimator", "unit", "estimand", "population", "verdict", "limits", "provenance", "noise")
+"""What a model's card says of the run."""
 
 BOOTSTRAP = 200
 """Replications behind the intervals of a table."""
@@ -80,6 +85,7 @@ def train(
     title: str = "Reward model from a feedback log",
     bootstrap: int = BOOTSTRAP,
     stage: Stage = quiet,
+    quiet_bars: bool = True,
 ) -> dict[str, Any]:
     """Audit a log, train what the audit allows beside the naive model, measure both, and keep everything.
 
@@ -97,6 +103,7 @@ def train(
         title: of the report.
         bootstrap: replications behind the intervals.
         stage: shows what is under way.
+        quiet_bars: no progress bar of a transformer's training.
 
     Returns:
         The run, as in `run.json`.
@@ -107,6 +114,7 @@ def train(
             compared with what is measured response by response.
         Refused: the audit refuses, and `accept_red` is not given.
         NumericError: a model became non-finite.
+        Interrupted: a signal ended the training of a transformer, after a checkpoint.
     """
     opened, home = Store.open(store), Path(directory)
     if settings.estimator != "auto":
@@ -134,11 +142,9 @@ def train(
             ideal = _ideal(truth.label)
             arms.append(train_arm(material, "ideal", settings, recipe=ideal, role="ideal"))
             arms[-1] = replace(arms[-1], label="ideal: every true label")
-    with stage("measuring"):
-        found, basis = _measure(arms, material, unit, truth, bootstrap)
     ours = next(arm for arm in arms if arm.name == name)
     target = _attach_target(opened, ours, nuisances)
-    run = {
+    run: dict[str, Any] = {
         **describe(
             title,
             opened,
@@ -151,21 +157,34 @@ def train(
         ),
         "estimator": name,
         "weights": [weights(arm) for arm in arms if arm.role != "ideal"],
-        "arms": found,
-        "truth": basis,
-        "recovered": recovered(found),
     }
     run["provenance"]["target"] = target
+    card = {**plain({name: run[name] for name in ON_CARD}), "scale": SCALE[unit]}
+    if settings.model is not None:
+        with stage(f"fine-tuning {Path(settings.model).name}") if quiet_bars else nullcontext():
+            known = _measurable(material, unit, truth)
+            tuned, run["transformer"] = fine_tune(
+                opened, material, ours, settings, home, known=known, card=card, quiet=quiet_bars
+            )
+        arms = [tuned, *(replace(arm, role="baseline") if arm is ours else arm for arm in arms)]
+    with stage("measuring"):
+        run["arms"], run["truth"] = _measure(arms, material, unit, truth, bootstrap)
+        run["recovered"] = recovered(run["arms"])
     run = cast(dict[str, Any], plain(run))
-    card = {
-        key: run[key]
-        for key in ("estimator", "unit", "estimand", "population", "verdict", "limits", "provenance", "noise")
-    }
-    card["scale"] = SCALE[unit]
     with stage("saving"):
-        RewardModel(featurizer(settings.features), ours.fit.head, card=card).save(home / "model")
+        if settings.model is None:
+            RewardModel(featurizer(settings.features), ours.fit.head, card=card).save(home / "model")
         write_run(run, home)
     return run
+
+
+def _measurable(m: Material, unit: Unit, truth: "Truth | None") -> Bools:
+    """Rows that a measure reads. Shape [N]."""
+    if unit == "response":
+        return np.asarray(~np.isnan(m.examples.gold if truth is None else truth.label))
+    pairs, known = cast(Choices, m.choices), np.zeros(len(m.examples), bool)
+    known[np.concatenate([pairs.a[pairs.labelled], pairs.b[pairs.labelled]])] = True
+    return known
 
 
 def _measure(
@@ -198,20 +217,13 @@ def _ideal(label: Floats) -> Recipe:
 
 def _attach_target(store: Store, arm: Arm, nuisances: str) -> str:
     """Keep the columns that a model was trained on."""
-    import pyarrow as pa
-
-    columns = arm.target.columns
-    names = ("w", "d", "m") if isinstance(columns, Mixture) else ("a", "b", "m")
-    table = {name: getattr(columns, name) for name in names}
-    if arm.target.pairs is not None:
-        table |= {"row_a": arm.target.pairs[0], "row_b": arm.target.pairs[1]}
     facts = {
         "estimator": arm.name,
         "loss": arm.target.loss,
         "nuisances": nuisances,
-        "counts": vars(columns.counts),
+        "counts": vars(arm.target.columns.counts),
     }
-    return store.attach("targets", arm.name, facts, pa.table(table))
+    return store.attach("targets", arm.name, facts, columns_of(arm.target))
 
 
 def write_gold_plan(store: "str | Path", n: int, file: "str | Path", *, seed: int = 0) -> dict[str, Any]:

@@ -213,6 +213,11 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             control.should_save = control.should_training_stop = True
         return control
 
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if self.trainer.interrupted and state.epoch % 1:  # a stop within an epoch is no end of one
+            control.should_save = control.should_evaluate = False
+        return control
+
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._restore()
 

@@ -134,5 +134,6 @@ def pad_apart(tokenizer: Any, model: Any) -> None:
         rows = model.get_input_embeddings().num_embeddings
         if tokenizer.pad_token_id >= rows:
             model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+            model.get_input_embeddings().weight.data[rows:].zero_()  # never read, the same in every run
     tokenizer.padding_side = "right"
     config.pad_token_id = model.config.pad_token_id = tokenizer.pad_token_id

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, EarlyStoppingCallback
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, EarlyStoppingCallback, set_seed
 
 from unskew import losses
 from unskew.losses.reference import LOSSES
@@ -84,6 +84,7 @@ class RewardTrainer(Guarded):
             )
         if named:
             options: Any = args.model_init_kwargs or {}
+            set_seed(args.seed)  # a base model has no head yet
             model = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, **options)
         if model.config.num_labels != 1:
             raise ValueError(f"the model has {model.config.num_labels} labels; a reward has num_labels=1")
