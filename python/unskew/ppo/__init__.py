@@ -1,0 +1,1 @@
+"""Policy optimisation with any reward."""
