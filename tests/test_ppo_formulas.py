@@ -5,8 +5,9 @@ import weakref
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("torch", reason="torch is not installed")
 
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unskew.ppo.advantage import ADVANTAGES, Rewarded, discounted, dr_grpo, gae, grpo, rloo, whiten

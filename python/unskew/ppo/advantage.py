@@ -1,8 +1,8 @@
 """Advantages: from rewards of tokens to what each token is worth more than expected.
 
-An estimator takes `Rewarded` and gives (advantages, returns), both [B, T] and zero outside the mask; the returns
-are what a value function is fitted to, and are not used without one. Rows are completions; the G completions of a
-prompt stand beside each other.
+An estimator takes `Rewarded` and gives (advantages, returns), both [B, T] and zero outside the mask; the
+returns are what a value function is fitted to, and are not used without one. Rows are completions; the G
+completions of a prompt stand beside each other.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,8 @@ class Rewarded:
 
     Args:
         rewards: reward of each token; the score of the completion is part of its last token. Shape [B, T].
-        mask: True for the tokens of the completion, which start at 0 without gaps; a row of False is left out of
-            everything. Shape [B, T].
+        mask: True for the tokens of the completion, which start at 0 without gaps; a row of False is left out
+            of everything. Shape [B, T].
         values: V(prompt and tokens before t). Shape [B, T]; None without a value function.
         group: G, completions of one prompt, in rows that follow each other.
         gamma: discount of a token, in [0, 1].
@@ -80,7 +80,8 @@ def gae(given: Rewarded) -> Pair:
 def rloo(given: Rewarded) -> Pair:
     """REINFORCE leave-one-out: R_i - mean of the R_j of the other completions of the prompt.
 
-    R is the sum of the rewards of the completion, each of its tokens has its advantage (arXiv 2402.14740, eq. 9).
+    R is the sum of the rewards of the completion; each of its tokens has its advantage (arXiv 2402.14740,
+    eq. 9).
     A completion without valid companions has nothing to be compared with: its advantage is 0.
     """
     total, valid, count = _groups(given)
@@ -100,7 +101,7 @@ def grpo(given: Rewarded) -> Pair:
 
 
 def dr_grpo(given: Rewarded) -> Pair:
-    """R_i - mean R: GRPO without the division, which favours prompts whose rewards hardly differ (2503.20783)."""
+    """R_i - mean R: GRPO without a division that favours prompts whose rewards hardly differ (2503.20783)."""
     return _spread(_centred(given)[0], given)
 
 

@@ -10,7 +10,7 @@ Estimator = Callable[[Tensor], Tensor]
 
 
 def k1(x: Tensor) -> Tensor:
-    """x = log pi - log ref, token by token. Unbiased under pi; its gradient says nothing, so only for rewards."""
+    """x = log pi - log ref of a token. Unbiased under pi; its gradient says nothing, so only for rewards."""
     return x
 
 
@@ -20,7 +20,7 @@ def k2(x: Tensor) -> Tensor:
 
 
 def k3(x: Tensor) -> Tensor:
-    """exp(-x) - 1 + x: k1 plus a term of mean zero. Unbiased, never negative (GRPO, arXiv 2402.03300, eq. 4)."""
+    """exp(-x) - 1 + x: k1 plus a term of mean zero. Unbiased, never negative (arXiv 2402.03300, eq. 4)."""
     return torch.expm1(-x) + x
 
 
@@ -35,7 +35,7 @@ def penalty(beta: float) -> tuple[float, float]:
 
 
 def mixture(beta: float) -> tuple[float, float]:
-    """(1 - beta) R - beta KL (arXiv 2309.00267, eq. 2): 1 - beta times the penalty form with beta / (1 - beta)."""
+    """(1 - beta) R - beta KL (arXiv 2309.00267): 1 - beta times the penalty form with beta / (1 - beta)."""
     return 1.0 - beta, beta
 
 
@@ -63,8 +63,8 @@ def shaped(score: Tensor, kl: Tensor, mask: Tensor, beta: float, form: Form = pe
 class Controller:
     """Weight of the KL: fixed, or led to a target (arXiv 1909.08593, section 2.2).
 
-    e = clip((KL - target) / target, -0.2, 0.2), beta <- beta (1 + e n / horizon) after n completions. The paper's
-    K = 0.1 is n / horizon.
+    e = clip((KL - target) / target, -0.2, 0.2), beta <- beta (1 + e n / horizon) after n completions. The
+    paper's K = 0.1 is n / horizon.
 
     Args:
         beta: the weight now, >= 0.

@@ -3,9 +3,9 @@
     x = (h W' + c) / T,   log p(y) = x_y - lse(x),   H = lse(x) - sum_v p_v x_v
     d/dx_v = g (1[v = y] - p_v) - g_H p_v (log p_v + H)
 
-A chunk of tokens at a time, forward and again backward, so at most a chunk's logits exist. Sums and exponentials
-in float32 (float64 for float64 input). This is the road for any device; it needs four matrix products where a
-kernel that knows the loss beforehand needs three.
+A chunk of tokens at a time, forward and again backward, so at most a chunk's logits exist. Sums and
+exponentials in float32 (float64 for float64 input). This is the road for any device; it needs four matrix
+products where a kernel that knows the loss beforehand needs three.
 """
 
 from typing import Any

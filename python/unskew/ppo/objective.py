@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 PolicyLoss = Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor]]
-"""(log-probabilities, those of the roll-out, advantages, low, high) -> (loss, whether it was clipped), all [B, T]."""
+"""(log-probabilities, those of the roll-out, advantages, low, high) -> (loss, whether clipped), all [B, T]."""
 
 
 def clip(logprobs: Tensor, old: Tensor, advantages: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
@@ -31,7 +31,7 @@ def value_loss(values: Tensor, old: Tensor, returns: Tensor, cliprange: float) -
 
 
 Weighing = Callable[[Tensor, int], tuple[Tensor, Tensor]]
-"""(mask, longest completion allowed) -> (weight of each token [B, T], what the weighted sum is divided by)."""
+"""(mask, longest completion allowed) -> (weight of each token [B, T], what their sum is divided by)."""
 
 
 def by_token(mask: Tensor, longest: int) -> tuple[Tensor, Tensor]:

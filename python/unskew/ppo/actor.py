@@ -1,0 +1,339 @@
+"""Policy and value function as one module, so that one optimiser, one backward pass and one wrapper serve both.
+
+The value function is a linear head on the hidden states of
+
+    shared     the policy itself
+    separate   a trunk of its own, at first a copy of the policy's or a reward model's
+    adapter    the policy's base with a second LoRA adapter: one base copy for policy, value and reference
+
+The head starts at zero, so every value does, unless it comes with a reward model.
+"""
+
+import copy
+import hashlib
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unskew.ppo.logprob import logprobs, logprobs_of_logits
+
+VALUE = "value"
+"""Name of the value adapter."""
+PARTS = "value.safetensors"
+"""File of the value function beside the policy in a checkpoint."""
+
+
+@dataclass
+class Evaluated:
+    """What the model says about completions; zero outside the mask, all of shape [B, T].
+
+    Args:
+        logprobs: log pi(token).
+        entropy: entropy of the distribution that the token was drawn from, in nats.
+        values: V(prompt and tokens before), None without a value function.
+    """
+
+    logprobs: Tensor
+    entropy: Tensor
+    values: Tensor | None
+
+
+class ActorCritic(nn.Module):
+    """A causal language model with a value function.
+
+    Args:
+        policy: Hugging Face causal language model, with or without LoRA adapters.
+        value: `shared`, `separate`, `adapter`; a model whose trunk (and score head) to take; None for no values.
+        temperature: of the softmax.
+        chunk: tokens whose logits exist at a time; 0 takes the policy's own logits.
+
+    Raises:
+        ValueError: the policy's logits are no linear map of its hidden states while `chunk` asks for one, the
+            value function does not fit, or adapters are asked of a policy without LoRA.
+    """
+
+    def __init__(
+        self, policy: Any, value: "str | nn.Module | None", *, temperature: float = 1.0, chunk: int = 1024
+    ) -> None:
+        super().__init__()
+        self.policy, self.temperature, self.chunk = policy, temperature, chunk
+        self.is_peft = hasattr(policy, "disable_adapter") and hasattr(policy, "peft_config")
+        self.kind = value if isinstance(value, str) or value is None else "separate"
+        self.value_trunk: nn.Module | None = None
+        self.value_head: nn.Linear | None = None
+        if chunk:
+            self._check_head()
+        if value is not None:
+            VALUES[self.kind](self, None if isinstance(value, str) else value)
+        self._learns = [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    @property
+    def model(self) -> Any:
+        """The causal language model itself, adapters in place."""
+        return self.policy.get_base_model() if self.is_peft else self.policy
+
+    def forward(self, ids: Tensor, real: Tensor, mask: Tensor, values: bool = True) -> Evaluated:
+        """Log-probabilities, entropies and values of the last T tokens of `ids`.
+
+        Args:
+            ids: prompts padded on the left, completions on the right. Shape [B, P + T].
+            real: True where a token is no padding. Shape [B, P + T].
+            mask: True for the tokens of completions. Shape [B, T].
+            values: whether values are wanted too.
+        """
+        ask = slice(-mask.shape[1] - 1, -1)
+        targets = ids[:, -mask.shape[1] :][mask]
+        if self.chunk:
+            hidden = _hidden(self.model.base_model, ids, real)[:, ask]
+            head = self.model.get_output_embeddings()
+            chosen, entropy = logprobs(
+                hidden[mask],
+                head.weight,
+                targets,
+                bias=head.bias,
+                temperature=self.temperature,
+                chunk=self.chunk,
+            )
+        else:
+            output = self.model(**_inputs(self.model, ids, real), use_cache=False, output_hidden_states=True)
+            hidden = output.hidden_states[-1][:, ask]
+            chosen, entropy = logprobs_of_logits(
+                output.logits[:, ask][mask], targets, temperature=self.temperature
+            )
+        found = None
+        if values and self.value_head is not None:
+            found = _fill(mask, self._values(hidden, ids, real, mask))
+        return Evaluated(_fill(mask, chosen), _fill(mask, entropy), found)
+
+    def reference(self, ids: Tensor, real: Tensor, mask: Tensor) -> Evaluated:
+        """The same from the base without adapters, which is what a LoRA policy starts from. No gradient."""
+        with torch.no_grad(), self._without_adapters():
+            return self(ids, real, mask, values=False)
+
+    def _values(self, hidden: Tensor, ids: Tensor, real: Tensor, mask: Tensor) -> Tensor:
+        assert self.value_head is not None
+        if self.kind == "separate":
+            hidden = _hidden(self.value_trunk, ids, real)[:, -mask.shape[1] - 1 : -1]
+        elif self.kind == "adapter":
+            with self._adapter(VALUE):
+                hidden = _hidden(self.model.base_model, ids, real)[:, -mask.shape[1] - 1 : -1]
+        return self.value_head(hidden[mask].to(self.value_head.weight.dtype))[:, 0]
+
+    @contextmanager
+    def _adapter(self, name: str) -> Iterator[None]:
+        """Another adapter for a while. peft freezes the adapters that rest, so all are thawed again."""
+        before = self.policy.active_adapter
+        self.policy.set_adapter(name)
+        try:
+            yield
+        finally:
+            self.policy.set_adapter(before)
+            self._thaw()
+
+    @contextmanager
+    def _without_adapters(self) -> Iterator[None]:
+        with self.policy.disable_adapter():
+            yield
+        self._thaw()
+
+    def _thaw(self) -> None:
+        for parameter in self._learns:
+            parameter.requires_grad_(True)
+
+    def _check_head(self) -> None:
+        """That logits = head(hidden), on two tokens."""
+        head = self.model.get_output_embeddings()
+        advice = "set logprob_chunk=0 to take the model's own logits"
+        if type(head) is not nn.Linear:
+            raise ValueError(
+                f"the output head is a {type(head).__name__}; a plain nn.Linear is needed, or {advice}"
+            )
+        ids = torch.zeros(1, 2, dtype=torch.long, device=head.weight.device)
+        training = self.training and self.policy.training
+        self.policy.eval()
+        with torch.no_grad():
+            hidden = _hidden(self.model.base_model, ids, torch.ones_like(ids))
+            ours, theirs = head(hidden.to(head.weight.dtype)).float(), self.model(ids).logits.float()
+        self.policy.train(training)
+        if not torch.allclose(ours, theirs, rtol=1e-2, atol=1e-2):
+            raise ValueError(
+                f"the logits of {type(self.model).__name__} are not its output head on its hidden states "
+                f"(difference {float((ours - theirs).abs().max()):.3g}); {advice}"
+            )
+
+    def enable_checkpointing(self, **kwargs: Any) -> None:
+        """Recompute activations backward, in every trunk that learns.
+
+        Raises:
+            ValueError: the value function is an adapter, whose recomputation would see the policy's.
+        """
+        if self.kind == "adapter":
+            raise ValueError(
+                "value is 'adapter' and activations are to be recomputed, which would recompute values with the "
+                "policy's adapter; set value='shared' or 'separate', or gradient_checkpointing=False"
+            )
+        for trunk in (self.policy, self.value_trunk):
+            if trunk is not None:
+                getattr(trunk, "activation_checkpointing_enable", trunk.gradient_checkpointing_enable)(
+                    **kwargs
+                )
+        if self.is_peft:
+            self.policy.enable_input_require_grads()
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """What newer Trainers call."""
+        self.enable_checkpointing(activation_checkpointing_kwargs=activation_checkpointing_kwargs)
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        """What older Trainers call."""
+        self.enable_checkpointing(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs)
+
+    def save(self, directory: str, state: dict[str, Tensor] | None = None) -> None:
+        """The policy as its own `save_pretrained` writes it, the value function in `value.safetensors`.
+
+        Args:
+            directory: where to; made when absent.
+            state: parameters of this module, gathered by who shards them; its own when absent.
+        """
+        from safetensors.torch import save_file
+
+        mine = (
+            None
+            if state is None
+            else {
+                name.removeprefix("policy."): value
+                for name, value in state.items()
+                if name.startswith("policy.")
+            }
+        )
+        self.policy.save_pretrained(directory, state_dict=mine)
+        parts = {
+            name: value.contiguous()
+            for name, value in (state or self.state_dict()).items()
+            if name.startswith(("value_trunk.", "value_head."))
+        }
+        if parts:
+            save_file(parts, str(Path(directory) / PARTS))
+
+    def load_value(self, directory: str) -> None:
+        """The value function that `save` wrote.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            ValueError: it is another one.
+        """
+        from safetensors.torch import load_file
+
+        if self.value_head is None:
+            return
+        path = Path(directory) / PARTS
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist; a checkpoint with a value function is needed")
+        parts = load_file(str(path))
+        wanted = {name for name in self.state_dict() if name.startswith(("value_trunk.", "value_head."))}
+        if set(parts) != wanted:
+            odd = sorted(set(parts) ^ wanted)[:3]
+            raise ValueError(
+                f"{path}: not the value function of this run ({', '.join(odd)}, ...); set the same `value`"
+            )
+        self.load_state_dict(parts, strict=False)
+
+
+# --- value functions ----------------------------------------------------------------------------------------
+
+
+def _shared(actor: ActorCritic, _: nn.Module | None) -> None:
+    actor.value_head = _head(actor)
+
+
+def _separate(actor: ActorCritic, model: nn.Module | None) -> None:
+    if model is None and actor.is_peft:
+        raise ValueError(
+            "value is 'separate' and the policy has adapters; set value='adapter' or give a value_model"
+        )
+    model = model if model is not None else actor.policy
+    actor.value_trunk = copy.deepcopy(getattr(model, "base_model", model))
+    actor.value_trunk.requires_grad_(True)
+    actor.value_head = _head(actor, getattr(model, "score", None))
+
+
+def _adapter(actor: ActorCritic, _: nn.Module | None) -> None:
+    if not actor.is_peft:
+        raise ValueError(
+            "value is 'adapter' and the policy has no LoRA adapters; give a peft_config, or value='shared'"
+        )
+    config = copy.deepcopy(actor.policy.peft_config[actor.policy.active_adapter])
+    learns = [parameter for parameter in actor.policy.parameters() if parameter.requires_grad]
+    actor.policy.add_adapter(VALUE, config)
+    learns += [parameter for name, parameter in actor.policy.named_parameters() if f".{VALUE}." in name]
+    for parameter in learns:  # peft freezes adapters that rest
+        parameter.requires_grad_(True)
+    actor.value_head = _head(actor)
+
+
+VALUES: dict[str, Callable[[ActorCritic, nn.Module | None], None]] = {
+    "shared": _shared,
+    "separate": _separate,
+    "adapter": _adapter,
+}
+
+
+def _head(actor: ActorCritic, score: nn.Module | None = None) -> nn.Linear:
+    embeddings = actor.model.get_output_embeddings() or actor.model.get_input_embeddings()
+    size = embeddings.weight.shape[1]
+    head = nn.Linear(size, 1, device=embeddings.weight.device)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    if isinstance(score, nn.Linear) and score.weight.shape == head.weight.shape:
+        head.weight.data.copy_(score.weight.data)
+    return head
+
+
+# --- small things -------------------------------------------------------------------------------------------
+
+
+def _fill(mask: Tensor, found: Tensor) -> Tensor:
+    """Numbers of the tokens in the mask, zero elsewhere."""
+    return found.new_zeros(mask.shape).masked_scatter(mask, found)
+
+
+def _inputs(model: nn.Module, ids: Tensor, real: Tensor) -> dict[str, Tensor]:
+    """Arguments of a forward pass; positions are counted from the first real token where the model asks for them."""
+    given = {"input_ids": ids, "attention_mask": real.long()}
+    if "position_ids" in inspect.signature(type(model).forward).parameters:
+        given["position_ids"] = (real.long().cumsum(1) - 1).clamp(min=0)
+    return given
+
+
+def _hidden(trunk: Any, ids: Tensor, real: Tensor) -> Tensor:
+    return trunk(**_inputs(trunk, ids, real), use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Set every dropout probability to zero, also those that modules keep as plain numbers."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+
+
+def fingerprint(parameters: dict[str, nn.Parameter]) -> str:
+    """A digest of up to 64 values of each parameter: tells one set of weights from another."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, parameter in sorted(parameters.items()):
+        flat = parameter.detach().flatten()
+        some = flat[:: max(1, len(flat) // 64)][:64].to("cpu", torch.float64)
+        digest.update(name.encode() + some.numpy().tobytes())
+    return digest.hexdigest()
