@@ -4,10 +4,10 @@
     trainer = ppo.OnPolicyTrainer(model, "reward-directory", config, prompts, processing_class=tokenizer)
     trainer.train()                             # or train(resume_from_checkpoint=True): the same parameters
 
-`config` the settings; `trainer` the loop on one page; `actor` policy and value function in one module; `advantage`,
-`kl`, `objective`, `logprob` the formulas; `rewards` and `server` where scores come from, `scores` what is made of
-them; `rollout`, `prompts`, `generate`, `buffer` the completions of a round; `monitor` the limits; `keeping` and
-`state` the checkpoints.
+`trainer` is the loop on one page, `config` its settings. `advantage`, `kl`, `objective` and `logprob` are the
+formulas; `actor` and `value` the model; `prompts`, `generate`, `rollout` and `buffer` the completions of a
+round; `rewards` and `server` say what they are worth, `scores` what is made of that; `figures`, `monitor` and
+`watching` what is said about a run and where it stops; `keeping` and `state` what a checkpoint holds.
 """
 
 from unskew.ppo.config import GRPOConfig, PPOConfig, RLOOConfig

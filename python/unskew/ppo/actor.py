@@ -1,18 +1,6 @@
-"""Policy and value function as one module, so that one optimiser, one backward pass and one wrapper serve both.
+"""Policy and value function as one module: one optimiser, one backward pass and one wrapper serve both."""
 
-The value function is a linear head on the hidden states of
-
-    shared     the policy itself
-    separate   a trunk of its own, at first a copy of the policy's or a reward model's
-    adapter    the policy's base with a second LoRA adapter: one base copy for policy, value and reference
-
-The head starts at zero, so every value does, unless it comes with a reward model.
-"""
-
-import copy
-import hashlib
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from unskew.ppo.logprob import logprobs, logprobs_of_logits
+from unskew.ppo.modules import hidden, inputs
+from unskew.ppo.value import VALUE, VALUES
 
-VALUE = "value"
-"""Name of the value adapter."""
 PARTS = "value.safetensors"
 """File of the value function beside the policy in a checkpoint."""
 
@@ -49,7 +37,8 @@ class ActorCritic(nn.Module):
 
     Args:
         policy: Hugging Face causal language model, with or without LoRA adapters.
-        value: `shared`, `separate`, `adapter`; a model whose trunk (and score head) to take; None for no values.
+        value: `shared`, `separate`, `adapter`; a model whose trunk (and score head) to take; None for no
+            values.
         temperature: of the softmax.
         chunk: tokens whose logits exist at a time; 0 takes the policy's own logits.
 
@@ -64,13 +53,14 @@ class ActorCritic(nn.Module):
         super().__init__()
         self.policy, self.temperature, self.chunk = policy, temperature, chunk
         self.is_peft = hasattr(policy, "disable_adapter") and hasattr(policy, "peft_config")
-        self.kind = value if isinstance(value, str) or value is None else "separate"
+        self.kind = "none" if value is None else value if isinstance(value, str) else "separate"
         self.value_trunk: nn.Module | None = None
         self.value_head: nn.Linear | None = None
         if chunk:
             self._check_head()
         if value is not None:
-            VALUES[self.kind](self, None if isinstance(value, str) else value)
+            trunk, self.value_head = VALUES[self.kind](policy, None if isinstance(value, str) else value)
+            self.value_trunk = trunk
         self._learns = [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     @property
@@ -90,10 +80,10 @@ class ActorCritic(nn.Module):
         ask = slice(-mask.shape[1] - 1, -1)
         targets = ids[:, -mask.shape[1] :][mask]
         if self.chunk:
-            hidden = _hidden(self.model.base_model, ids, real)[:, ask]
+            states = hidden(self.model.base_model, ids, real)[:, ask]
             head = self.model.get_output_embeddings()
             chosen, entropy = logprobs(
-                hidden[mask],
+                states[mask],
                 head.weight,
                 targets,
                 bias=head.bias,
@@ -101,29 +91,31 @@ class ActorCritic(nn.Module):
                 chunk=self.chunk,
             )
         else:
-            output = self.model(**_inputs(self.model, ids, real), use_cache=False, output_hidden_states=True)
-            hidden = output.hidden_states[-1][:, ask]
+            output = self.model(**inputs(self.model, ids, real), use_cache=False, output_hidden_states=True)
+            states = output.hidden_states[-1][:, ask]
             chosen, entropy = logprobs_of_logits(
                 output.logits[:, ask][mask], targets, temperature=self.temperature
             )
         found = None
         if values and self.value_head is not None:
-            found = _fill(mask, self._values(hidden, ids, real, mask))
+            found = _fill(mask, self._values(states, ids, real, mask))
         return Evaluated(_fill(mask, chosen), _fill(mask, entropy), found)
 
     def reference(self, ids: Tensor, real: Tensor, mask: Tensor) -> Evaluated:
         """The same from the base without adapters, which is what a LoRA policy starts from. No gradient."""
         with torch.no_grad(), self._without_adapters():
-            return self(ids, real, mask, values=False)
+            seen: Evaluated = self(ids, real, mask, values=False)
+            return seen
 
-    def _values(self, hidden: Tensor, ids: Tensor, real: Tensor, mask: Tensor) -> Tensor:
+    def _values(self, states: Tensor, ids: Tensor, real: Tensor, mask: Tensor) -> Tensor:
         assert self.value_head is not None
         if self.kind == "separate":
-            hidden = _hidden(self.value_trunk, ids, real)[:, -mask.shape[1] - 1 : -1]
+            states = hidden(self.value_trunk, ids, real)[:, -mask.shape[1] - 1 : -1]
         elif self.kind == "adapter":
             with self._adapter(VALUE):
-                hidden = _hidden(self.model.base_model, ids, real)[:, -mask.shape[1] - 1 : -1]
-        return self.value_head(hidden[mask].to(self.value_head.weight.dtype))[:, 0]
+                states = hidden(self.model.base_model, ids, real)[:, -mask.shape[1] - 1 : -1]
+        values: Tensor = self.value_head(states[mask].to(self.value_head.weight.dtype))
+        return values[:, 0]
 
     @contextmanager
     def _adapter(self, name: str) -> Iterator[None]:
@@ -158,8 +150,8 @@ class ActorCritic(nn.Module):
         training = self.training and self.policy.training
         self.policy.eval()
         with torch.no_grad():
-            hidden = _hidden(self.model.base_model, ids, torch.ones_like(ids))
-            ours, theirs = head(hidden.to(head.weight.dtype)).float(), self.model(ids).logits.float()
+            states = hidden(self.model.base_model, ids, torch.ones_like(ids))
+            ours, theirs = head(states.to(head.weight.dtype)).float(), self.model(ids).logits.float()
         self.policy.train(training)
         if not torch.allclose(ours, theirs, rtol=1e-2, atol=1e-2):
             raise ValueError(
@@ -167,36 +159,33 @@ class ActorCritic(nn.Module):
                 f"(difference {float((ours - theirs).abs().max()):.3g}); {advice}"
             )
 
-    def enable_checkpointing(self, **kwargs: Any) -> None:
-        """Recompute activations backward, in every trunk that learns.
-
-        Raises:
-            ValueError: the value function is an adapter, whose recomputation would see the policy's.
-        """
-        if self.kind == "adapter":
-            raise ValueError(
-                "value is 'adapter' and activations are to be recomputed, which would recompute values with the "
-                "policy's adapter; set value='shared' or 'separate', or gradient_checkpointing=False"
-            )
-        for trunk in (self.policy, self.value_trunk):
-            if trunk is not None:
-                getattr(trunk, "activation_checkpointing_enable", trunk.gradient_checkpointing_enable)(
-                    **kwargs
-                )
-        if self.is_peft:
-            self.policy.enable_input_require_grads()
-
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **_: Any
     ) -> None:
-        """What newer Trainers call."""
-        self.enable_checkpointing(activation_checkpointing_kwargs=activation_checkpointing_kwargs)
+        """Recompute activations backward, in every trunk that learns; what a Trainer calls.
+
+        Raises:
+            ValueError: the value function is an adapter: its recomputation would run with the policy's.
+        """
+        if self.kind == "adapter":
+            raise ValueError(
+                "value is 'adapter' and activations are to be recomputed, which would take the policy's; "
+                "set value='shared', give a value_model, or gradient_checkpointing=False"
+            )
+        trunks: list[Any] = [self.policy, self.value_trunk]
+        for trunk in trunks:
+            if hasattr(trunk, "activation_checkpointing_enable"):
+                trunk.activation_checkpointing_enable(activation_checkpointing_kwargs)
+            elif trunk is not None:
+                trunk.gradient_checkpointing_enable(activation_checkpointing_kwargs)
+        if self.is_peft:
+            self.policy.enable_input_require_grads()
 
     def gradient_checkpointing_enable(
         self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **_: Any
     ) -> None:
-        """What older Trainers call."""
-        self.enable_checkpointing(gradient_checkpointing_kwargs=gradient_checkpointing_kwargs)
+        """The same under the name that older Trainers call."""
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs)
 
     def save(self, directory: str, state: dict[str, Tensor] | None = None) -> None:
         """The policy as its own `save_pretrained` writes it, the value function in `value.safetensors`.
@@ -249,91 +238,6 @@ class ActorCritic(nn.Module):
         self.load_state_dict(parts, strict=False)
 
 
-# --- value functions ----------------------------------------------------------------------------------------
-
-
-def _shared(actor: ActorCritic, _: nn.Module | None) -> None:
-    actor.value_head = _head(actor)
-
-
-def _separate(actor: ActorCritic, model: nn.Module | None) -> None:
-    if model is None and actor.is_peft:
-        raise ValueError(
-            "value is 'separate' and the policy has adapters; set value='adapter' or give a value_model"
-        )
-    model = model if model is not None else actor.policy
-    actor.value_trunk = copy.deepcopy(getattr(model, "base_model", model))
-    actor.value_trunk.requires_grad_(True)
-    actor.value_head = _head(actor, getattr(model, "score", None))
-
-
-def _adapter(actor: ActorCritic, _: nn.Module | None) -> None:
-    if not actor.is_peft:
-        raise ValueError(
-            "value is 'adapter' and the policy has no LoRA adapters; give a peft_config, or value='shared'"
-        )
-    config = copy.deepcopy(actor.policy.peft_config[actor.policy.active_adapter])
-    learns = [parameter for parameter in actor.policy.parameters() if parameter.requires_grad]
-    actor.policy.add_adapter(VALUE, config)
-    learns += [parameter for name, parameter in actor.policy.named_parameters() if f".{VALUE}." in name]
-    for parameter in learns:  # peft freezes adapters that rest
-        parameter.requires_grad_(True)
-    actor.value_head = _head(actor)
-
-
-VALUES: dict[str, Callable[[ActorCritic, nn.Module | None], None]] = {
-    "shared": _shared,
-    "separate": _separate,
-    "adapter": _adapter,
-}
-
-
-def _head(actor: ActorCritic, score: nn.Module | None = None) -> nn.Linear:
-    embeddings = actor.model.get_output_embeddings() or actor.model.get_input_embeddings()
-    size = embeddings.weight.shape[1]
-    head = nn.Linear(size, 1, device=embeddings.weight.device)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    if isinstance(score, nn.Linear) and score.weight.shape == head.weight.shape:
-        head.weight.data.copy_(score.weight.data)
-    return head
-
-
-# --- small things -------------------------------------------------------------------------------------------
-
-
 def _fill(mask: Tensor, found: Tensor) -> Tensor:
     """Numbers of the tokens in the mask, zero elsewhere."""
     return found.new_zeros(mask.shape).masked_scatter(mask, found)
-
-
-def _inputs(model: nn.Module, ids: Tensor, real: Tensor) -> dict[str, Tensor]:
-    """Arguments of a forward pass; positions are counted from the first real token where the model asks for them."""
-    given = {"input_ids": ids, "attention_mask": real.long()}
-    if "position_ids" in inspect.signature(type(model).forward).parameters:
-        given["position_ids"] = (real.long().cumsum(1) - 1).clamp(min=0)
-    return given
-
-
-def _hidden(trunk: Any, ids: Tensor, real: Tensor) -> Tensor:
-    return trunk(**_inputs(trunk, ids, real), use_cache=False).last_hidden_state  # type: ignore[no-any-return]
-
-
-def without_dropout(model: nn.Module) -> None:
-    """Set every dropout probability to zero, also those that modules keep as plain numbers."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if "drop" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
-
-
-def fingerprint(parameters: dict[str, nn.Parameter]) -> str:
-    """A digest of up to 64 values of each parameter: tells one set of weights from another."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, parameter in sorted(parameters.items()):
-        flat = parameter.detach().flatten()
-        some = flat[:: max(1, len(flat) // 64)][:64].to("cpu", torch.float64)
-        digest.update(name.encode() + some.numpy().tobytes())
-    return digest.hexdigest()

@@ -1,8 +1,8 @@
 """Settings of a run, under the names that users of TRL's PPO, RLOO and GRPO trainers know.
 
-One *round* rolls out `per_device_train_batch_size x gradient_accumulation_steps x num_mini_batches` completions on
-each device and then takes `num_ppo_epochs x num_mini_batches` optimiser steps on them; steps, checkpoints, logs
-and the learning rate count optimiser steps, as in any `Trainer`.
+One *round* rolls out `per_device_train_batch_size x gradient_accumulation_steps x num_mini_batches`
+completions on each device and then takes `num_ppo_epochs x num_mini_batches` optimiser steps on them; steps,
+checkpoints, logs and the learning rate count optimiser steps, as in any `Trainer`.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def _about(text: str, default: Any) -> Any:
 
 
 @dataclass
-class PPOConfig(TrainingArguments):
+class PPOConfig(TrainingArguments):  # type: ignore[misc]
     """Proximal policy optimisation (arXiv 1707.06347) on completions of prompts."""
 
     # --- the defaults that differ from TrainingArguments
@@ -47,7 +47,9 @@ class PPOConfig(TrainingArguments):
     disable_dropout: bool = _about("Without it the policy that learns is not the one that wrote.", True)
 
     # --- rewards
-    reward_weights: list[float] | None = _about("One a reward function; 1 when absent.", None)
+    reward_weights: list[float] | None = field(
+        default=None, metadata={"help": "One a reward function; 1 when absent."}
+    )
     missing_eos_penalty: float | None = _about("Taken off a completion that was cut off.", None)
     mask_truncated_completions: bool = _about("Leave out completions that were cut off.", False)
     use_score_scaling: bool = _about("Divide scores by their running standard deviation.", False)
@@ -118,21 +120,20 @@ class PPOConfig(TrainingArguments):
             )
         if self.completions % self.num_generations:
             raise ValueError(
-                f"a round has {self.completions} completions on a device (per_device_train_batch_size "
-                f"{self.per_device_train_batch_size} x gradient_accumulation_steps {self.gradient_accumulation_steps} "
-                f"x num_mini_batches {self.num_mini_batches}), which are no whole groups of {self.num_generations}; "
-                "change num_generations or one of the three"
+                f"a round has {self.completions} completions on a device (per_device_train_batch_size x "
+                "gradient_accumulation_steps x num_mini_batches), which are no whole groups of "
+                f"{self.num_generations} (num_generations); change one of the four"
             )
 
     @property
     def completions(self) -> int:
         """Completions of a round on one device."""
-        return self.train_batch_size * self.gradient_accumulation_steps * self.num_mini_batches
+        return int(self.train_batch_size * self.gradient_accumulation_steps * self.num_mini_batches)
 
     @property
     def ticks(self) -> int:
         """Micro-batches of a round on one device."""
-        return self.gradient_accumulation_steps * self.num_mini_batches * self.num_ppo_epochs
+        return int(self.gradient_accumulation_steps * self.num_mini_batches * self.num_ppo_epochs)
 
     def _choices(self, name: str, among: Iterable[str]) -> None:
         if getattr(self, name) not in among:

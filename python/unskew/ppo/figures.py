@@ -85,13 +85,12 @@ def of_round(
         found["frac_reward_zero_std"] = mean(same.double(), torch.ones_like(same), total)
     if logratio is not None:
         found["kl"] = mean((logratio * mask).sum(1), valid, total)
-    columns = dict(parts) if gold is None else {**parts, None: gold}
-    for name, values in columns.items():
+    columns = {f"rewards/{name}": values for name, values in parts.items()}
+    for name, values in columns.items() if gold is None else [*columns.items(), ("gold", gold)]:
         known = torch.from_numpy(np.isfinite(values)).to(mask.device)
         x = torch.from_numpy(np.nan_to_num(values)).to(mask.device, torch.float32)
-        if name is None:
-            found["gold"] = mean(x, known, total)
+        if name == "gold":
+            found[name] = mean(x, known, total)
         else:
-            found[f"rewards/{name}/mean"] = mean(x, known, total)
-            found[f"rewards/{name}/std"] = deviation(x, known, total)
+            found[f"{name}/mean"], found[f"{name}/std"] = mean(x, known, total), deviation(x, known, total)
     return found

@@ -10,9 +10,9 @@ class Generator(Protocol):
     """Something that continues prompts with a policy.
 
     Called as `generator(policy, ids, real, seed)`; `policy` is the causal language model (with its adapters),
-    `ids` are prompts padded on the left and `real` marks their tokens, [N, P]. It returns completions [N, T]: the
-    tokens, an end-of-sequence token where there is one, then anything. The same policy, prompts and seed give
-    the same completions.
+    `ids` are prompts padded on the left and `real` marks their tokens, [N, P]. It returns completions [N, T]:
+    the tokens, an end-of-sequence token where there is one, then anything. The same policy, prompts and seed
+    give the same completions.
     """
 
     def __call__(self, policy: Any, ids: Tensor, real: Tensor, seed: int) -> Tensor: ...
@@ -61,7 +61,8 @@ class HuggingFace:
 def finish(completions: Tensor, ends: list[int], pad: int) -> tuple[Tensor, Tensor, Tensor]:
     """(completions with padding after their end, mask of their tokens, whether they ended).
 
-    The token that ends a completion belongs to it; a completion has at least one token. Shapes [N, T], [N, T], [N].
+    The token that ends a completion belongs to it; a completion has at least one token. Shapes [N, T], [N,
+    T], [N].
     """
     over = torch.isin(completions, torch.tensor(ends, dtype=torch.long, device=completions.device))
     before = over.cumsum(1) - over.long()

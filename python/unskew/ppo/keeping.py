@@ -66,13 +66,13 @@ class Keeping:
         """
         if document["round"] != self._round():
             raise ValueError(
-                f"the checkpoint has rounds of {document['round']}, this run of {self._round()}; resume with the "
-                "same batch size, accumulation, num_mini_batches, num_ppo_epochs and number of processes"
+                f"the checkpoint has rounds of {document['round']}, this run of {self._round()}; resume with "
+                "the same batch size, accumulation, num_mini_batches, num_ppo_epochs and number of processes"
             )
         if document["reference"] != self.reference_digest:
             raise ValueError(
-                "the reference is not the one that the checkpoint was trained against; build the trainer with the "
-                "model that the run started from, not with the checkpoint's"
+                "the reference is not the one that the checkpoint was trained against; build the trainer "
+                "with the model that the run started from, not with the checkpoint's"
             )
         self.chance.set_state(tensors["chance"])
         self.controller.beta = document["kl_coef"]

@@ -43,7 +43,7 @@ class _Chunked(torch.autograd.Function):
         return chosen - lse, entropy
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor, g_entropy: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight, bias, targets, lse, entropy = ctx.saved_tensors
         wide, need = lse.dtype, ctx.needs_input_grad
@@ -122,7 +122,7 @@ def logprobs(
     weight = weight.to(hidden.dtype)
     bias = None if bias is None else bias.to(hidden.dtype)
     with torch.autocast(device, enabled=False):
-        return _Chunked.apply(hidden, weight, bias, targets, temperature, chunk)  # type: ignore[no-any-return,no-untyped-call]
+        return _Chunked.apply(hidden, weight, bias, targets, temperature, chunk)  # type: ignore[no-any-return]
 
 
 def logprobs_of_logits(logits: Tensor, targets: Tensor, *, temperature: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Watching for reward hacking: what a policy does when it has found the holes of its reward.
 
-It writes longer or all the same, moves away from its reference, and is paid more and more for what nobody likes.
-The last is only visible beside a gold reward that training does not see (arXiv 2210.10760).
+It writes longer or all the same, moves away from its reference, and is paid more and more for what nobody
+likes. The last is only visible beside a gold reward that training does not see (arXiv 2210.10760).
 """
 
 from dataclasses import asdict, dataclass, field
@@ -42,7 +42,7 @@ ADVICE = {
     "ratio": "lower learning_rate or num_ppo_epochs",
     "entropy": "raise kl_coef or entropy_coef, or lower learning_rate",
     "length": "set missing_eos_penalty, or take the length out of the reward",
-    "gold": "stop earlier, raise kl_coef, or debias the reward: it is paid for what the gold reward does not like",
+    "gold": "stop earlier, raise kl_coef, or debias the reward: it pays for what the gold reward does not",
 }
 
 
@@ -123,7 +123,8 @@ class Monitor:
         ):
             self.warnings.append(
                 f"round {self.rounds}: over {KEPT} rounds the reward rose from {before['reward']:.4g} to "
-                f"{self.recent[-1]['reward']:.4g} while the gold reward fell from {before['gold']:.4g} to {gold:.4g}"
+                f"{self.recent[-1]['reward']:.4g} while the gold reward fell from {before['gold']:.4g} to "
+                f"{gold:.4g}"
             )
 
     def _stop(self, what: str, found: float | None, limit: float | None, *, below: bool = False) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 PolicyLoss = Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor]]
-"""(log-probabilities, those of the roll-out, advantages, low, high) -> (loss, whether clipped), all [B, T]."""
+"""(log-probabilities, those of the roll-out, advantages, low, high) -> (loss, was it clipped), all [B, T]."""
 
 
 def clip(logprobs: Tensor, old: Tensor, advantages: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:

@@ -14,9 +14,9 @@ Prompt = str | list[dict[str, Any]]
 class Rounds(Sampler[list[int]]):
     """The prompts of each micro-batch: those of its round, the same for all micro-batches of a round.
 
-    Each epoch goes through a new permutation of the prompts, which depends on seed and epoch alone; the last round
-    is filled up from its start. Batches are dealt to the ranks in turn (as `accelerate` does), so rank r finds
-    the r-th share of each round.
+    Each epoch goes through a new permutation of the prompts, which depends on seed and epoch alone; the last
+    round is filled up from its start. Batches are dealt to the ranks in turn (as `accelerate` does), so rank
+    r finds the r-th share of each round.
 
     Args:
         size: prompts in the data set.
@@ -66,7 +66,8 @@ def texts(tokenizer: Any, prompts: Sequence[Prompt]) -> list[str]:
     for number, prompt in enumerate(prompts):
         if not prompt or not isinstance(prompt, (str, list)):
             raise ValueError(
-                f"row {number}: prompt is {prompt!r}; a text or a list of messages with role and content is needed"
+                f"row {number}: prompt is {prompt!r}; a text or a list of messages with role and content "
+                "is needed"
             )
         if isinstance(prompt, str):
             found.append(prompt)

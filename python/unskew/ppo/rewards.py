@@ -2,8 +2,8 @@
 
     score = sum over sources of weight x value
 
-A source may say None where it does not apply; then the others decide. A value that is NaN or infinite is a fault:
-the completion is left out and counted, as is one to which no source applies.
+A source may say None where it does not apply; then the others decide. A value that is NaN or infinite is a
+fault: the completion is left out and counted, as is one to which no source applies.
 """
 
 import inspect
@@ -57,8 +57,8 @@ class Source(Protocol):
 class Function:
     """A function with TRL's signature: prompts, completions, completion_ids and data set columns by keyword.
 
-    It is given what its signature names, everything when it takes `**kwargs`, and returns one float or None for
-    each completion.
+    It is given what its signature names, everything when it takes `**kwargs`, and returns one float or None
+    for each completion.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -84,7 +84,8 @@ class Function:
 class Scorer:
     """A reward model with `.score(prompts, completions)`, from a directory or at hand.
 
-    Conversations reach it as they are when it says `conversational = True`, else as the texts of their messages.
+    Conversations reach it as they are when it says `conversational = True`, else as the texts of their
+    messages.
     """
 
     def __init__(self, model: Any, name: str = "reward") -> None:
@@ -92,7 +93,7 @@ class Scorer:
 
     @classmethod
     def load(cls, directory: "str | os.PathLike[str]") -> "Scorer":
-        """The model of a directory that unskew or Hugging Face wrote; errors are those of `RewardModel.load`."""
+        """The model of a directory of unskew or Hugging Face; errors are those of `RewardModel.load`."""
         from unskew.reward import RewardModel
 
         return cls(
@@ -167,8 +168,8 @@ class Rewards:
             reply = one(written)
             if len(reply) != size:
                 raise ValueError(
-                    f"reward {name!r} returned {len(reply)} values for {size} completions; one each is needed, "
-                    "None where it does not apply"
+                    f"reward {name!r} returned {len(reply)} values for {size} completions; one each is "
+                    "needed, None where it does not apply"
                 )
             silent = np.array([value is None for value in reply])
             values = np.array([np.nan if value is None else float(value) for value in reply])
@@ -182,9 +183,9 @@ class Rewards:
         if lost.mean() > self.limit:
             row = int(np.flatnonzero(lost)[0])
             raise NumericError(
-                f"{int(lost.sum())} of {size} completions have no finite reward ({_count(faults)}), above the limit "
-                f"of {self.limit:.0%} (max_missing_reward); the first is {written.completions[row]!r}. Check the "
-                "reward on it"
+                f"{int(lost.sum())} of {size} completions have no finite reward ({_count(faults)}), above "
+                f"the limit of {self.limit:.0%} (max_missing_reward); the first is {written.completions[row]!r}. "
+                "Check the reward on it"
             )
         return Scored(np.where(lost, np.nan, score), parts, int(lost.sum()), faults)
 
@@ -208,8 +209,8 @@ def source(given: Any) -> Source:
     if callable(given) and not hasattr(given, "state_dict"):
         return Function(given)
     raise ValueError(
-        f"reward is a {type(given).__name__}; a directory, a function with TRL's signature, an http address or a "
-        "model with score(prompts, completions) is needed. Save a torch module and pass its directory"
+        f"reward is a {type(given).__name__}; a directory, a function with TRL's signature, an http address "
+        "or a model with score(prompts, completions) is needed. Save a torch module and pass its directory"
     )
 
 

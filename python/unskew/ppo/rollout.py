@@ -31,7 +31,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, tokenizer: Any, policy: Any) -> "Vocabulary":
-        """The tokens that end a completion are those of the tokenizer and of the policy's generation settings."""
+        """The tokens that end a completion: those of the tokenizer and of the policy's own settings."""
         generation = getattr(policy, "generation_config", None)
         ends: set[int] = set()
         for found in (tokenizer.eos_token_id, getattr(generation, "eos_token_id", None)):

@@ -1,4 +1,4 @@
-"""From scores of completions to the scores that are optimised: scaling, clipping, the price of being cut off."""
+"""From scores of completions to those that are optimised: scaling, clipping, the price of being cut off."""
 
 from dataclasses import dataclass
 

@@ -68,7 +68,8 @@ class Server:
             numbers = [None if one is None else float(one) for one in rewards]
         except (ValueError, KeyError, TypeError):
             raise ValueError(
-                f"{self.url} answered {answer[:200]!r}; JSON with a list `rewards` of numbers or null is needed"
+                f"{self.url} answered {answer[:200]!r}; JSON with a list `rewards` of numbers or null is "
+                "needed"
             ) from None
         if len(numbers) != len(queries):
             raise ValueError(

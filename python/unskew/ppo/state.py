@@ -1,4 +1,4 @@
-"""What a run knows besides parameters and optimiser, kept with each checkpoint: safetensors and JSON, no pickle."""
+"""What a run knows besides parameters and optimiser: safetensors and JSON with each checkpoint, no pickle."""
 
 import json
 import os

@@ -5,38 +5,38 @@
             advantages and returns by gae, rloo, grpo or dr_grpo
     steps   loss = mean clip(pi / pi_old, A) [+ beta KL] [- c entropy] [+ vf_coef value loss]
 
-The loop is the Trainer's own; `train()` is not overridden. A micro-batch of the data loader only names the prompts
-of its round: `training_step` rolls out when the buffer is used up, and takes its rows from there. So callbacks,
-reporters, schedules, accumulation and resuming are those of any Trainer, and what is ours travels with each
-checkpoint (`keeping`).
+The loop is the Trainer's own; `train()` is not overridden. A micro-batch of the data loader only names the
+prompts of its round: `training_step` rolls out when the buffer is used up, and takes its rows from there. So
+callbacks, reporters, schedules, accumulation and resuming are those of any Trainer, and what is ours travels
+with each checkpoint (`keeping`).
 """
 
-import copy
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
 
 from unskew.ppo import figures, kl
-from unskew.ppo.actor import ActorCritic, Evaluated, fingerprint, without_dropout
+from unskew.ppo.actor import ActorCritic
 from unskew.ppo.advantage import ADVANTAGES, NEED_VALUES, Rewarded, whiten
 from unskew.ppo.buffer import Buffer, deal
+from unskew.ppo.build import huggingface, policy_of, reference_of, value_of
 from unskew.ppo.config import PPOConfig
-from unskew.ppo.generate import Generator, HuggingFace
+from unskew.ppo.generate import Generator
 from unskew.ppo.keeping import Keeping
+from unskew.ppo.modules import without_dropout
 from unskew.ppo.monitor import Limits, Monitor
 from unskew.ppo.objective import POLICY_LOSSES, WEIGHINGS, value_loss
 from unskew.ppo.prompts import Rounds
 from unskew.ppo.rewards import Rewards
-from unskew.ppo.rollout import Completions, Rows, Vocabulary, look, write
+from unskew.ppo.rollout import Rows, Vocabulary, look
 from unskew.ppo.scores import Moments, Treatment
+from unskew.ppo.watching import Watching
 
 
-class OnPolicyTrainer(Keeping, Trainer):  # type: ignore[misc]
+class OnPolicyTrainer(Keeping, Watching, Trainer):  # type: ignore[misc]
     """PPO, RLOO or GRPO of a causal language model, for any reward.
 
     Args:
@@ -48,8 +48,8 @@ class OnPolicyTrainer(Keeping, Trainer):  # type: ignore[misc]
         eval_dataset: rows of the same kind.
         processing_class: the policy's tokenizer.
         ref_model: the reference; when absent a frozen copy of the policy, or with LoRA its base.
-        value_model: starts the value function (its trunk, and its score head where it has one); it must read the
-            policy's tokens. `args.value` decides when absent.
+        value_model: starts the value function (its trunk, and its score head where it has one); it must read
+            the policy's tokens. `args.value` decides when absent.
         gold: a reward that is watched but never trained on; whatever `reward_funcs` may be.
         generator: writes completions (`ppo.generate.Generator`); Hugging Face's `generate` when absent.
         peft_config: LoRA settings to put on the policy.
@@ -77,16 +77,17 @@ class OnPolicyTrainer(Keeping, Trainer):  # type: ignore[misc]
     ) -> None:
         if not hasattr(train_dataset, "__len__"):
             raise ValueError(
-                f"train_dataset is a {type(train_dataset).__name__} without length; a Dataset or a list is needed"
+                f"train_dataset is a {type(train_dataset).__name__} without length; a Dataset or a list is "
+                "needed"
             )
         torch.manual_seed(args.seed)  # adapters are drawn
-        policy, tokenizer = _policy(model, processing_class, peft_config)
+        policy, tokenizer = policy_of(model, processing_class, peft_config)
         needs_values = ADVANTAGES[args.advantage] in NEED_VALUES
-        value = _value(args.value, policy, value_model) if needs_values else None
+        value = value_of(args.value, policy, value_model) if needs_values else None
         self.actor = ActorCritic(policy, value, temperature=args.temperature, chunk=args.logprob_chunk)
         if args.disable_dropout:
             without_dropout(self.actor)
-        self.reference, self.reference_digest = self._reference(args, ref_model)
+        self.reference, self.reference_digest = reference_of(args, self.actor, ref_model)
         super().__init__(
             self.actor,
             args,
@@ -98,7 +99,7 @@ class OnPolicyTrainer(Keeping, Trainer):  # type: ignore[misc]
         )
         self.loss_is_scaled_for_ga = self.model_accepts_loss_kwargs = True  # divided by the step's own total
         self.vocabulary = Vocabulary.of(tokenizer, policy)
-        self.generator = generator or _huggingface(args, self.vocabulary)
+        self.generator = generator or huggingface(args, self.vocabulary)
         self.rewards = Rewards(reward_funcs, args.reward_weights, limit=args.max_missing_reward)
         self.gold = None if gold is None else Rewards(gold, limit=1.0)
         self.treatment = Treatment(
@@ -154,7 +155,7 @@ class OnPolicyTrainer(Keeping, Trainer):  # type: ignore[misc]
         args, batch = self.args, self.args.local_rollout_forward_batch_size
         self.model.eval()
         seed = int(torch.randint(2**62, (1,), generator=self.chance))
-        seen = self._write(rows, args.num_generations, seed)
+        seen = self.write(rows, args.num_generations, seed)
         old = look(self.model, seen, batch)
         scored = self.rewards(seen.written)
         raw = torch.from_numpy(scored.score).to(args.device, torch.float32)
@@ -176,7 +177,7 @@ class OnPolicyTrainer(Keeping, Trainer):  # type: ignore[misc]
         if args.whiten_advantages:
             advantages = whiten(advantages, mask, total=self._sum)
 
-        self._watch(seen, old, scored, raw, valid, None if reference is None else logratio, clipped)
+        self.watch(seen, old, scored, raw, valid, None if reference is None else logratio, clipped)
         kept = {"ids": seen.ids, "real": seen.real, "mask": mask}
         kept |= {"logprobs": old.logprobs, "advantages": advantages}
         if old.values is not None:
@@ -219,147 +220,3 @@ class OnPolicyTrainer(Keeping, Trainer):  # type: ignore[misc]
             self.monitor.ratio(found["ratio"])
         loss = loss * self.accelerator.num_processes  # gradients are averaged over ranks
         return (loss, now) if return_outputs else loss
-
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader[Any],
-        description: str,
-        *args: Any,
-        metric_key_prefix: str = "eval",
-        **kwargs: Any,
-    ) -> EvalLoopOutput:
-        """Reward, gold reward and length of one completion a prompt, by the same seed each time."""
-        self.model.eval()
-        found: dict[str, list[Any]] = {"mean_length": [], "reward": [], "gold": []}
-        for number, rows in enumerate(dataloader):
-            seen = self._write(rows, 1, self.args.seed + number)
-            found["mean_length"] += seen.mask.sum(1).tolist()
-            for name, rewards in (("reward", self.rewards), ("gold", self.gold)):
-                if rewards is not None:
-                    found[name] += rewards(seen.written).score.tolist()
-        metrics = {}
-        for name, values in found.items():
-            x = torch.tensor(values, dtype=torch.float64, device=self.args.device)
-            if name != "gold" or self.gold is not None:
-                metrics[f"{metric_key_prefix}_{name}"] = figures.mean(x.nan_to_num(), ~x.isnan(), self._sum)
-        return EvalLoopOutput(None, None, metrics, len(found["mean_length"]))
-
-    # --- helpers --------------------------------------------------------------------------------------------
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """The Trainer's line, with the means of what was noted since the last one."""
-        if not any(name.startswith("eval_") for name in logs):
-            logs |= self.notes.means()
-        super().log(logs, start_time)
-
-    def _write(self, rows: Rows, group: int, seed: int) -> Completions:
-        return write(
-            self.actor.policy,
-            self.generator,
-            self.vocabulary,
-            rows,
-            group=group,
-            longest_prompt=self.args.max_prompt_length,
-            seed=seed,
-            device=self.args.device,
-            trainer_state=self.state,
-        )
-
-    def _watch(
-        self,
-        seen: Completions,
-        old: Evaluated,
-        scored: Any,
-        raw: Tensor,
-        valid: Tensor,
-        logratio: Tensor | None,
-        clipped: int,
-    ) -> None:
-        """Count, note, and hold the figures of a round against the limits; then lead beta."""
-        found = {
-            "completions": len(raw),
-            "tokens": int(seen.mask.sum()),
-            "truncated": int((~seen.ended).sum()),
-            "left_out": int((~valid).sum()),
-            "prompts_cut": seen.cut,
-            "scores_clipped": clipped,
-            **{f"faults/{name}": count for name, count in scored.faults.items()},
-        }
-        self.counts = {name: self.counts.get(name, 0) + count for name, count in found.items()}
-        round_ = figures.of_round(
-            mask=seen.mask,
-            ended=seen.ended,
-            valid=valid,
-            raw=raw,
-            entropy=old.entropy,
-            logratio=logratio,
-            parts=scored.parts,
-            gold=None if self.gold is None else self.gold(seen.written).score,
-            group=self.args.num_generations,
-            total=self._sum,
-        )
-        self.notes.add(round_ | {"kl_coef": self.controller.beta, "num_tokens": self.counts["tokens"]})
-        self.monitor.round(round_)
-        if logratio is not None:
-            self.controller.update(round_["kl"], len(raw) * self.accelerator.num_processes)
-
-    def _sum(self, x: Tensor) -> Tensor:
-        """Sum over ranks."""
-        return (
-            x
-            if self.accelerator.num_processes == 1
-            else self.accelerator.reduce(x.to(self.args.device), "sum")
-        )
-
-    def _reference(self, args: PPOConfig, given: Any) -> tuple[Callable[..., Evaluated] | None, str]:
-        """What log-probabilities are compared with, None where nothing asks; and a digest of its parameters."""
-        if not args.kl_coef and args.max_kl is None:
-            return None, ""
-        if given is None and self.actor.is_peft:
-            base = {
-                name: value for name, value in self.actor.policy.named_parameters() if "lora_" not in name
-            }
-            return self.actor.reference, fingerprint(base)
-        frozen = copy.deepcopy(self.actor.policy) if given is None else given
-        frozen.requires_grad_(False)
-        frozen.eval().to(args.device)
-        model = ActorCritic(frozen, None, temperature=args.temperature, chunk=args.logprob_chunk)
-        return model, fingerprint(dict(frozen.named_parameters()))
-
-
-def _policy(model: Any, tokenizer: Any, peft_config: Any) -> tuple[Any, Any]:
-    """The policy and its tokenizer, loaded where they are named."""
-    if isinstance(model, str):
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        tokenizer = tokenizer or AutoTokenizer.from_pretrained(model)
-        model = AutoModelForCausalLM.from_pretrained(model)
-    if tokenizer is None:
-        raise ValueError("processing_class is absent; the policy's tokenizer is needed")
-    if peft_config is not None:
-        from peft import get_peft_model
-
-        model = get_peft_model(model, peft_config)
-    return model, tokenizer
-
-
-def _value(kind: str, policy: Any, model: nn.Module | None) -> "str | nn.Module":
-    if model is not None:
-        return model
-    if kind == "auto":
-        return "adapter" if hasattr(policy, "peft_config") else "separate"
-    return kind
-
-
-def _huggingface(args: PPOConfig, vocabulary: Vocabulary) -> Generator:
-    return HuggingFace(
-        pad=vocabulary.pad,
-        ends=vocabulary.ends,
-        longest=args.response_length,
-        batch=args.local_rollout_forward_batch_size,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        min_p=args.min_p,
-        repetition_penalty=args.repetition_penalty,
-    )
