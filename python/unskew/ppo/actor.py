@@ -68,6 +68,15 @@ class ActorCritic(nn.Module):
         """The causal language model itself, adapters in place."""
         return self.policy.get_base_model() if self.is_peft else self.policy
 
+    @property
+    def _keys_to_ignore_on_save(self) -> list[str]:
+        """Tied weights, which a checkpoint does not repeat; a Trainer asks before it warns."""
+        return list(getattr(self.model, "_tied_weights_keys", None) or [])
+
+    def tie_weights(self) -> None:
+        """What a Trainer does about them."""
+        self.model.tie_weights()
+
     def forward(self, ids: Tensor, real: Tensor, mask: Tensor, values: bool = True) -> Evaluated:
         """Log-probabilities, entropies and values of the last T tokens of `ids`.
 

@@ -184,8 +184,8 @@ class Rewards:
             row = int(np.flatnonzero(lost)[0])
             raise NumericError(
                 f"{int(lost.sum())} of {size} completions have no finite reward ({_count(faults)}), above "
-                f"the limit of {self.limit:.0%} (max_missing_reward); the first is {written.completions[row]!r}. "
-                "Check the reward on it"
+                f"the limit of {self.limit:.0%} (max_missing_reward); check the reward on "
+                f"the first, {written.completions[row]!r}"
             )
         return Scored(np.where(lost, np.nan, score), parts, int(lost.sum()), faults)
 
