@@ -232,6 +232,7 @@ class ActorCritic(nn.Module):
         """
         from safetensors.torch import load_file
 
+        self._thaw()  # peft loads adapters that rest as frozen
         if self.value_head is None:
             return
         path = Path(directory) / PARTS
