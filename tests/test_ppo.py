@@ -1,6 +1,10 @@
 """Policy optimisation as a whole: it learns, it resumes to the last bit, it stops where it must."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +16,9 @@ import torch
 
 import toys
 from unskew import ppo
+from unskew.ppo import state
 from unskew.ppo.actor import ActorCritic
+from unskew.ppo.generate import HuggingFace, finish
 from unskew.ppo.logprob import logprobs_of_logits
 from unskew.ppo.prompts import Rounds
 
@@ -131,7 +137,9 @@ def test_other_rounds_and_another_reference_are_refused(tmp_path):
         trainer(tmp_path, model=toys.policy(5), max_steps=4, **settings).train(resume_from_checkpoint=True)
     (tmp_path / "checkpoint-2" / "ppo_state.json").write_text("{")
     with pytest.raises(ValueError, match="damaged run state"):
-        trainer(tmp_path, max_steps=4, **settings).train(resume_from_checkpoint=True)
+        state.load(str(tmp_path / "checkpoint-2"), 0, 1)
+    with pytest.raises(FileNotFoundError, match=r"ppo_state_1.safetensors does not exist; .* on 2 processes"):
+        state.load(str(tmp_path / "checkpoint-2"), 1, 2)
 
 
 # --- the loss of a step ------------------------------------------------------------------------------------
@@ -195,11 +203,99 @@ def test_a_head_that_is_not_linear_is_refused():
         ActorCritic(model, None)
 
 
+def test_logits_that_are_bent_after_the_head_are_refused_or_taken_from_the_model(tmp_path):
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    more = {"num_key_value_heads": 2, "head_dim": 8, "final_logit_softcapping": 0.05, "pad_token_id": 0}
+    config = Gemma2Config(vocab_size=32, eos_token_id=1, bos_token_id=None, **sizes, **more)
+    model = Gemma2ForCausalLM(config)
+    with pytest.raises(
+        ValueError, match=r"the logits of Gemma2ForCausalLM are not its output head .* logprob_ch"
+    ):
+        trainer(tmp_path, model=model)
+    run = trainer(tmp_path, model=model, logprob_chunk=0, num_ppo_epochs=1, max_steps=1)
+    run.train()
+    assert run.state.log_history[-1]["ratio"] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_value_model_brings_its_trunk_and_head(tmp_path):
+    from transformers import Qwen2ForSequenceClassification
+
+    judge = Qwen2ForSequenceClassification(toys.policy(3).config)
+    judge.score = torch.nn.Linear(32, 1, bias=False)
+    run = trainer(tmp_path, num_ppo_epochs=1, max_steps=1, more={"value_model": judge})
+    assert torch.equal(run.actor.value_head.weight, judge.score.weight)
+    assert torch.equal(run.actor.value_trunk.embed_tokens.weight, judge.model.embed_tokens.weight)
+    run.train()
+    assert not torch.equal(run.actor.value_head.weight, judge.score.weight)
+
+
+def test_in_half_precision_the_reference_is_seen_as_the_policy_is(tmp_path):
+    run = trainer(tmp_path, bf16=True, num_ppo_epochs=1, max_steps=1)
+    run.train()
+    line = run.state.log_history[-1]
+    assert line["kl"] == 0.0
+    assert all(parameter.dtype == torch.float32 for parameter in run.actor.parameters())
+
+
+def test_the_best_model_comes_back_at_the_end(tmp_path):
+    steps = {"eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2}
+    best = {
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_reward",
+        "greater_is_better": False,
+    }
+    run = trainer(
+        tmp_path, max_steps=8, num_ppo_epochs=2, **steps, **best, more={"eval_dataset": toys.PROMPTS}
+    )
+    run.train()
+    lines = [line["eval_reward"] for line in run.state.log_history if "eval_reward" in line]
+    assert run.evaluate()["eval_reward"] == min(lines)
+
+
 def test_without_dropout_the_policy_that_learns_is_the_one_that_wrote(tmp_path):
     model = toys.policy(attention_dropout=0.5)
     run = trainer(tmp_path, model=model, max_steps=1, num_ppo_epochs=1)
     run.train()
     assert run.state.log_history[-1]["ratio"] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_two_ranks_train_one_model_and_resume_it(tmp_path):
+    """Processes of their own, over gloo; each has half of a round and keeps its own buffer."""
+    program = tmp_path / "run.py"
+    program.write_text(f"""
+import sys
+sys.path.insert(0, {str(Path(toys.__file__).parent)!r})
+import toys, torch
+from unskew import ppo
+settings = toys.settings(per_device_train_batch_size=4, gradient_accumulation_steps=2, num_mini_batches=2,
+    num_ppo_epochs=2, save_strategy="steps", save_steps=3, max_steps=5, kl_target=1.0, use_score_scaling=True)
+args = ppo.PPOConfig({str(tmp_path / "run")!r}, **settings)
+run = ppo.OnPolicyTrainer(toys.policy(), toys.share, args, toys.PROMPTS, processing_class=toys.tokenizer())
+run.train(resume_from_checkpoint=sys.argv[1] == "resume" and {str(tmp_path / "run" / "checkpoint-3")!r})
+total = sum(float(parameter.detach().double().sum()) for parameter in run.actor.parameters())
+end = f"{{total}} {{run.controller.beta}} {{run.moments.mean}}"
+open({str(tmp_path)!r} + f"/{{sys.argv[1]}}_{{args.process_index}}", "w").write(end)
+""")
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--standalone",
+        str(program),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    for how in ("start", "resume"):
+        done = subprocess.run(
+            [*launch, how], env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    ends = [(tmp_path / f"{how}_{rank}").read_text() for how in ("start", "resume") for rank in (0, 1)]
+    assert len(set(ends)) == 1
 
 
 # --- rounds ------------------------------------------------------------------------------------------------
@@ -237,6 +333,30 @@ def test_no_prompts_are_refused(tmp_path):
         trainer(tmp_path, data=[{"prompt": ""}], max_steps=1).train()
 
 
+@pytest.mark.parametrize(
+    "own",
+    [{"top_k": 1}, {"min_p": 0.9}, {"num_beams": 2}, {"suppress_tokens": [5]}, {"repetition_penalty": 9.0}],
+)
+def test_a_policy_s_own_sampling_settings_do_not_reach_a_roll_out(own):
+    sampler = HuggingFace(pad=0, ends=[1], longest=6, batch=3, temperature=1.0, top_k=0, top_p=1.0)
+    ids, real = torch.full((8, 2), 5), torch.ones(8, 2, dtype=torch.long)
+    model = toys.policy()
+    plain = sampler(model, ids, real, 3)
+    for name, value in own.items():
+        setattr(model.generation_config, name, value)
+    torch.manual_seed(1)
+    assert torch.equal(sampler(model, ids, real, 3), plain)
+    assert getattr(model.generation_config, name) == value
+    assert not torch.equal(sampler(model, ids, real, 4), plain)
+
+
+def test_a_completion_ends_with_its_first_end():
+    tokens, mask, ended = finish(torch.tensor([[4, 1, 5, 1], [1, 1, 1, 1], [4, 5, 6, 7]]), [1, 9], 0)
+    assert tokens.tolist() == [[4, 1, 0, 0], [1, 0, 0, 0], [4, 5, 6, 7]]
+    assert mask.sum(1).tolist() == [2, 1, 4]
+    assert ended.tolist() == [True, True, False]
+
+
 # --- rewards in a run --------------------------------------------------------------------------------------
 
 
@@ -268,7 +388,7 @@ def test_completions_without_reward_teach_nothing_and_are_counted(tmp_path):
     assert lost.tolist() == [number % 4 == 0 for number in range(32)]
     assert float(run.buffer.rows["advantages"][lost].abs().max()) == 0.0
     assert run.counts["left_out"] == 8
-    assert run.state.log_history[-1]["missing_reward"] == 0.25
+    assert run.state.log_history[-1]["left_out"] == 0.25
 
 
 def test_too_many_completions_without_reward_stop_the_run(tmp_path):

@@ -77,7 +77,7 @@ def of_round(
         "entropy": mean(entropy, mask, total),
         "completions/mean_length": mean(lengths, everyone, total),
         "completions/ended": mean(ended.double(), everyone, total),
-        "missing_reward": mean((~valid).double(), everyone, total),
+        "left_out": mean((~valid).double(), everyone, total),
     }
     if group > 1:
         groups = raw.view(-1, group)

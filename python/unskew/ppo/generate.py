@@ -1,5 +1,8 @@
 """Writing completions: a protocol small enough for any engine, and Hugging Face's `generate` behind it."""
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -46,7 +49,7 @@ class HuggingFace:
     @torch.no_grad()
     def __call__(self, policy: Any, ids: Tensor, real: Tensor, seed: int) -> Tensor:
         written = ids.new_full((len(ids), self.longest), self.pad)
-        with torch.random.fork_rng(devices=[ids.device] if ids.is_cuda else []):
+        with self._alone(policy), torch.random.fork_rng(devices=[ids.device] if ids.is_cuda else []):
             torch.manual_seed(seed)
             for start in range(0, len(ids), self.batch):
                 here = slice(start, start + self.batch)
@@ -56,6 +59,16 @@ class HuggingFace:
                 new = whole[:, ids.shape[1] :]
                 written[here, : new.shape[1]] = new
         return written
+
+    @contextmanager
+    def _alone(self, policy: Any) -> Iterator[None]:
+        """Without the policy's own settings: `generate` would take from them what ours leave open."""
+        before = policy.generation_config
+        policy.generation_config = copy.deepcopy(self.config)
+        try:
+            yield
+        finally:
+            policy.generation_config = before
 
 
 def finish(completions: Tensor, ends: list[int], pad: int) -> tuple[Tensor, Tensor, Tensor]:

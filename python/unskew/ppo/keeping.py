@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import Trainer
 
 from unskew.ppo import state
 from unskew.ppo.actor import ActorCritic
@@ -23,8 +24,12 @@ from unskew.ppo.monitor import Monitor
 from unskew.ppo.scores import Moments
 
 
-class Keeping:
-    """A mixin for Trainers. Everything it writes is written inside the Trainer's `_save_checkpoint`."""
+class Keeping(Trainer):  # type: ignore[misc]
+    """A Trainer whose checkpoints hold all of that, written inside its `_save_checkpoint`.
+
+    A guard of saving and loading goes before it in the bases of a class: then it sees what is written, and
+    marks a checkpoint whole when everything is there.
+    """
 
     args: PPOConfig
     actor: ActorCritic
@@ -101,11 +106,11 @@ class Keeping:
         }
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)  # type: ignore[misc]
+        super()._save_optimizer_and_scheduler(output_dir)
         state.save(output_dir, self.args.process_index, self.args.world_size, *self.state_dict())
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             self.load_state_dict(*state.load(checkpoint, self.args.process_index, self.args.world_size))
 
@@ -120,8 +125,9 @@ class Keeping:
             json.dump(self.args.to_dict(), file, indent=1, default=str)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, self.actor.policy)  # type: ignore[misc]
+        super()._load_from_checkpoint(resume_from_checkpoint, self.actor.policy)
         self.actor.load_value(resume_from_checkpoint)
+        self.buffer = None  # it is another policy's, unless the run state is loaded too
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(self.state.best_model_checkpoint)

@@ -4,6 +4,7 @@ It writes longer or all the same, moves away from its reference, and is paid mor
 likes. The last is only visible beside a gold reward that training does not see (arXiv 2210.10760).
 """
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -94,10 +95,13 @@ class Monitor:
     def ratio(self, mean: float) -> None:
         """Learn the mean ratio of a micro-batch, before its gradient is used.
 
+        One that is NaN makes the loss NaN, which is for the guard of the trainer to skip and to count.
+
         Raises:
-            Diverged: it is above the limit or not finite.
+            Diverged: it is above the limit.
         """
-        self._stop("ratio", mean, self.limits.ratio)
+        if not math.isnan(mean):
+            self._stop("ratio", mean, self.limits.ratio)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the limits, as JSON."""

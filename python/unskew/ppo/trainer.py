@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
 
 from unskew.ppo import figures, kl
 from unskew.ppo.actor import ActorCritic
@@ -36,7 +35,7 @@ from unskew.ppo.scores import Moments, Treatment
 from unskew.ppo.watching import Watching
 
 
-class OnPolicyTrainer(Keeping, Watching, Trainer):  # type: ignore[misc]
+class OnPolicyTrainer(Watching, Keeping):
     """PPO, RLOO or GRPO of a causal language model, for any reward.
 
     Args:
@@ -164,7 +163,8 @@ class OnPolicyTrainer(Keeping, Watching, Trainer):  # type: ignore[misc]
         self.moments.update(raw[valid], self._sum)
         score, clipped = self.treatment(torch.where(valid, raw, 0.0), seen.ended, self.moments)
 
-        reference = None if self.reference is None else look(self.reference, seen, batch).logprobs
+        with self.accelerator.autocast():  # the policy does so by itself
+            reference = None if self.reference is None else look(self.reference, seen, batch).logprobs
         logratio = torch.zeros_like(old.logprobs) if reference is None else old.logprobs - reference
         paid = 0.0 if args.kl_in_loss else self.controller.beta
         each = kl.ESTIMATORS[args.kl_estimator](logratio)
