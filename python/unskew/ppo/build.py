@@ -14,7 +14,11 @@ from unskew.ppo.rollout import Vocabulary
 
 
 def policy_of(model: Any, tokenizer: Any, peft_config: Any) -> tuple[Any, Any]:
-    """The policy and its tokenizer, loaded where they are named."""
+    """The policy and its tokenizer, loaded where they are named.
+
+    Raises:
+        ValueError: a model comes without its tokenizer.
+    """
     if isinstance(model, str):
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -30,6 +34,7 @@ def policy_of(model: Any, tokenizer: Any, peft_config: Any) -> tuple[Any, Any]:
 
 
 def value_of(kind: str, policy: Any, model: nn.Module | None) -> "str | nn.Module":
+    """What the value function is made of: a given model, else what the settings say, else what fits the policy."""
     if model is not None:
         return model
     if kind == "auto":
@@ -38,6 +43,7 @@ def value_of(kind: str, policy: Any, model: nn.Module | None) -> "str | nn.Modul
 
 
 def huggingface(args: PPOConfig, vocabulary: Vocabulary) -> Generator:
+    """Sampling as the settings say."""
     return HuggingFace(
         pad=vocabulary.pad,
         ends=vocabulary.ends,

@@ -1,5 +1,6 @@
 """What a run says about itself: figures of rounds, counts, evaluations, lines of the log."""
 
+import logging
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from unskew.ppo.kl import Controller
 from unskew.ppo.monitor import Monitor
 from unskew.ppo.rewards import Rewards, Scored
 from unskew.ppo.rollout import Completions, Rows, Vocabulary, write
+
+log = logging.getLogger(__name__)
 
 
 class Watching:
@@ -42,6 +45,7 @@ class Watching:
         super().log(logs, start_time)  # type: ignore[misc]
 
     def write(self, rows: Rows, group: int, seed: int) -> Completions:
+        """`group` completions of each prompt by the policy as it is."""
         return write(
             self.actor.policy,
             self.generator,
@@ -88,17 +92,19 @@ class Watching:
             total=self._sum,
         )
         self.notes.add(round_ | {"kl_coef": self.controller.beta, "num_tokens": self.counts["tokens"]})
+        known = len(self.monitor.warnings)
         self.monitor.round(round_)
+        for warning in self.monitor.warnings[known:]:
+            log.warning(warning)
         if logratio is not None:
             self.controller.update(round_["kl"], len(raw) * self.accelerator.num_processes)
 
     def _sum(self, x: Tensor) -> Tensor:
         """Sum over ranks."""
-        return (
-            x
-            if self.accelerator.num_processes == 1
-            else self.accelerator.reduce(x.to(self.args.device), "sum")
-        )
+        if self.accelerator.num_processes == 1:
+            return x
+        summed: Tensor = self.accelerator.reduce(x.to(self.args.device), "sum")
+        return summed
 
     def evaluation_loop(
         self,
