@@ -34,7 +34,7 @@ def policy_of(model: Any, tokenizer: Any, peft_config: Any) -> tuple[Any, Any]:
 
 
 def value_of(kind: str, policy: Any, model: nn.Module | None) -> "str | nn.Module":
-    """What the value function is made of: a given model, else what the settings say, else what fits the policy."""
+    """What the value function is made of: a given model, what the settings say, or what fits the policy."""
     if model is not None:
         return model
     if kind == "auto":
