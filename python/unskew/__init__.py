@@ -18,6 +18,7 @@ __all__ = [
     "losses",
     "noise",
     "pipeline",
+    "ppo",
     "propensity",
     "report",
     "reward",
