@@ -8,7 +8,7 @@
 The loop is the Trainer's own; `train()` is not overridden. A micro-batch of the data loader only names the
 prompts of its round: `training_step` rolls out when the buffer is used up, and takes its rows from there. So
 callbacks, reporters, schedules, accumulation and resuming are those of any Trainer, and what is ours travels
-with each checkpoint (`keeping`).
+with each checkpoint (`keeping`). Poisoned steps, roll-backs and whole checkpoints: `reward.guard`.
 """
 
 from typing import Any
@@ -33,9 +33,10 @@ from unskew.ppo.rewards import Rewards
 from unskew.ppo.rollout import Rows, Vocabulary, look
 from unskew.ppo.scores import Moments, Treatment
 from unskew.ppo.watching import Watching
+from unskew.reward.guard import Guarded
 
 
-class OnPolicyTrainer(Watching, Keeping):
+class OnPolicyTrainer(Watching, Guarded, Keeping):
     """PPO, RLOO or GRPO of a causal language model, for any reward.
 
     Args:
@@ -119,6 +120,10 @@ class OnPolicyTrainer(Watching, Keeping):
         )
         self.buffer: Buffer | None = None
 
+    def went_back(self) -> None:
+        """The rows at hand are another policy's."""
+        self.buffer = None
+
     # --- the loop -------------------------------------------------------------------------------------------
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -147,7 +152,7 @@ class OnPolicyTrainer(Watching, Keeping):
             step = self.buffer.ahead("mask", self.args.gradient_accumulation_steps)
             total = WEIGHINGS[self.args.loss_type](step, self.args.response_length)[1]
             self._totals = self._sum(torch.stack([total, step.sum().float()])).clamp(min=1)
-        return super().training_step(model, self.buffer.take(), self._totals[1])  # type: ignore[no-any-return]
+        return super().training_step(model, self.buffer.take(), self._totals[1])
 
     def roll_out(self, rows: Rows) -> Buffer:
         """Completions of prompts, with everything that the steps of a round need."""

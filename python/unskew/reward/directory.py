@@ -59,6 +59,7 @@ class TransformerReward:
     model: Any = field(repr=False)
     tokens: Tokens
     card: dict[str, Any] = field(default_factory=dict)
+    conversational = True  # prompts and responses may be turns
 
     def score(
         self,

@@ -71,6 +71,9 @@ class Guarded(Trainer):  # type: ignore[misc]
     def load_state(self, directory: Path) -> None:
         """Read it back."""
 
+    def went_back(self) -> None:
+        """Forget what belongs to parameters that a roll-back left."""
+
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         loss: Tensor = super().training_step(*args, **kwargs)
         if bool(torch.isfinite(loss)):
@@ -140,6 +143,7 @@ class Guarded(Trainer):  # type: ignore[misc]
                 f"The parameters are those of {where}. Lower learning_rate (it began at "
                 f"{self.args.learning_rate:g}), or look for extreme weights and margins in the data"
             )
+        self.went_back()
         self.optimizer.state.clear()
         for group in self.optimizer.param_groups:
             group["lr"] *= SLOWER
