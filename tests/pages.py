@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from unskew import report
-from unskew.report.page import SECTIONS
+from unskew.report.page import chosen
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 
@@ -132,6 +132,39 @@ GATES = rows(
 )
 
 
+def policy_run() -> dict:
+    """Policies on a naive reward, which is hacked, on ours, and on the truth."""
+    start = {"true": around(0.1, 0.12), "proxy": around(0.0, 0.1), "kl": 0.0}
+    arms = []
+    for role, name, end in (("naive", "naive", -0.2), ("ours", "evidence", 1.1), ("ideal", "true", 1.6)):
+        draw = random.Random(len(name))
+        history = [
+            {
+                "step": 4 * k,
+                "kl": 0.3 * k,
+                "reward": 0.2 * k + draw.gauss(0, 0.1),
+                "gold": 0.1 + end * math.sin(k / 13) + draw.gauss(0, 0.05),
+                "entropy": 2.1 - 0.05 * k,
+                "mean_length": 50 + draw.gauss(0, 2),
+            }
+            for k in range(1, 21)
+        ]
+        final = {
+            "true": around(0.1 + end, 0.1),
+            "proxy": around(4, 0.2),
+            "kl": 6.0,
+            "win_rate": around(0.5 + end / 5, 0.05),
+        }
+        said = [
+            {"prompt": "How do I bake?", "completion": f"First, measure. {name}", "reward": 1.2, "gold": 0.4}
+        ]
+        arms.append(
+            {"name": name, "label": f"{name} reward", "role": role, "history": history, "final": final,
+             "samples": said}
+        )  # fmt: skip
+    return {"start": start, "arms": arms, "seconds": 61.0}
+
+
 def sample_run() -> dict:
     """A run as `quickstart` keeps it, drawn from a simple model."""
     return {
@@ -187,6 +220,13 @@ def sample_run() -> dict:
             arm("unsafe", "causalrm-ips, as published", shift=0.7, slope=0.7, brier=0.212, auc=0.79, seed=7),
             arm("ideal", "ideal: every true label", shift=0.0, slope=1.0, brier=0.172, auc=0.816, seed=8),
         ],
+        "transformer": {
+            "history": [
+                *({"step": 10 * k, "loss": 0.7 - 0.01 * k} for k in range(1, 12)),
+                *({"step": 40 * k, "eval_mixture": -0.2 - 0.01 * k, "eval_accuracy": 0.7} for k in (1, 2, 3)),
+            ]
+        },
+        "policy": policy_run(),
         "truth": "oracle",
         "recovered": 0.911,
         "limits": [
@@ -260,8 +300,9 @@ def checked(run: dict) -> Page:
             assert attributes.get(name, "#").startswith("#")
     for outside in ("http:", "https:", "url(", "@import"):
         assert outside not in html
-    assert [a["id"] for a in page.named("section")] == [name for name, *_ in SECTIONS]
-    assert all(page.sections[name].strip() for name, *_ in SECTIONS)
+    wanted = [name for name, *_ in chosen(run)]
+    assert [a["id"] for a in page.named("section")] == wanted
+    assert all(page.sections[name].strip() for name in wanted)
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))
     assert not re.search(r"\b(nan|NaN|None|inf|Infinity|undefined)\b", page.text)

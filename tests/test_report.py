@@ -143,6 +143,22 @@ def test_empty_run_still_makes_every_section():
     assert "No gold labels" in page.sections["limits"]
 
 
+def test_policies_and_transformers_have_sections_where_there_are_any(run):
+    page = checked(run)
+    assert "A policy trained on the corrected reward is truly worth 1.20 (before training 0.10)" in page.text
+    assert "trained on the naive reward −0.10, on the true reward 1.70: 72 % of the gap." in page.text
+    for said in ("held-out mixture loss", "Reward over distance", "First, measure. evidence", "won"):
+        assert said in page.sections["policy"] + page.sections["learning"]
+    without = {key: value for key, value in run.items() if key not in ("policy", "transformer")}
+    assert {"policy", "learning"}.isdisjoint(checked(without).sections)
+
+
+def test_a_run_of_a_policy_alone_shows_nothing_else(run):
+    page = checked({"title": "A policy", "policy": run["policy"], "provenance": run["provenance"]})
+    assert list(page.sections) == ["", "policy", "provenance"]
+    assert "truly worth 1.20" in page.text
+
+
 def test_without_an_oracle_no_share_of_the_gap_is_claimed(run):
     page = checked({**run, "truth": "gold", "recovered": None})
     assert "recovers" not in page.text

@@ -107,6 +107,43 @@ class Frame:
         return el("svg", *parts, class_=f"chart {role}", role="img", aria_label=label, viewBox=box)
 
 
+@dataclass(frozen=True)
+class Series:
+    """A curve: its name, its CSS classes, and its points (x, y), at least one."""
+
+    name: str
+    kind: str
+    points: Sequence[tuple[float, float]]
+
+
+def curves(series: Sequence[Series], *, label: str, x_label: str, y_label: str) -> Html:
+    """Lines on one pair of axes, each named at its end.
+
+    Args:
+        series: at least one.
+        label: sentence for a screen reader.
+        x_label: name of the x axis.
+        y_label: name of the y axis.
+    """
+    xs, ys = zip(*(point for each in series for point in each.points), strict=True)
+    room = 0.06 * (max(ys) - min(ys)) or 0.06 * abs(max(ys)) or 0.01
+    right = max(xs) if max(xs) > min(xs) else min(xs) + max(1.0, abs(min(xs)))
+    frame = Frame((min(xs), right), (min(ys) - room, max(ys) + room), 220)
+    parts = frame.axes(x_label, y_label)
+    ends: list[float] = []
+    for each in series:
+        path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in each.points)
+        first, last = each.points[0], each.points[-1]
+        said = f"{each.name}: from {short(first[1])} to {short(last[1])}"
+        parts.append(el("g", hover(said), el("polyline", class_=f"line {each.kind}", points=path)))
+        y = frame.y(last[1])
+        while any(abs(y - other) < 12 for other in ends):  # names must not cover each other
+            y += 3
+        ends.append(y)
+        parts.append(text(each.name, min(frame.x(last[0]), END) - 4, y - 5, "label", "end"))
+    return frame.svg(parts, label)
+
+
 def calibration(
     points: Sequence[Point], *, label: str, x_label: str, y_label: str, role: str = "ours", whole: bool = True
 ) -> Html:

@@ -1,6 +1,7 @@
 """The result of a run in words, from its numbers alone."""
 
 from unskew.report.models import metric, role_of
+from unskew.report.policy import outcome
 from unskew.report.values import Estimate, Run, fixed, mapping, mappings, number, paired, percent
 
 AGAINST = {
@@ -13,6 +14,8 @@ AGAINST = {
 def finding(run: Run) -> list[str]:
     """Sentences for the top of the page; the first stands by itself."""
     arms = mappings(run.get("arms"))
+    if run.get("policy") and not (arms or run.get("verdict")):
+        return outcome(run) or ["A policy was trained; nothing says what it is truly worth."]
     naive, ours, ideal = (
         next((a for a in arms if role_of(a) == role), {}) for role in ("naive", "ours", "ideal")
     )
@@ -30,7 +33,8 @@ def finding(run: Run) -> list[str]:
     level = level_error(naive), level_error(ours)
     one = "pair by pair" if paired(run) else "response by response"
     first = headline(before.value, after.value, level, number(run.get("recovered")), one)
-    return [first, *caution(run), *basis(run, before, after, bound), *levels(naive, ours)]
+    said = [first, *caution(run), *basis(run, before, after, bound), *levels(naive, ours)]
+    return [*said, *outcome(run)]
 
 
 def headline(

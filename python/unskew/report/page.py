@@ -12,6 +12,7 @@ from unskew.report.finding import finding
 from unskew.report.markup import Html, el, join
 from unskew.report.models import reliability, rewards, side_by_side
 from unskew.report.origin import books, limits, provenance
+from unskew.report.policy import learning, policies
 from unskew.report.values import Run
 from unskew.report.verdict import verdict
 
@@ -40,6 +41,18 @@ SECTIONS: tuple[Section, ...] = (
         "A model whose mean prediction lies far from the mean truth has learned who gives feedback, not what "
         "is good.",
         rewards,
+    ),
+    (
+        "learning",
+        "How the transformer learned",
+        "The checkpoint with the best held-out measure is the one that was kept.",
+        learning,
+    ),
+    (
+        "policy",
+        "Policies trained on the rewards",
+        "The same training, each on another reward.",
+        policies,
     ),
     (
         "overlap",
@@ -81,6 +94,20 @@ SECTIONS: tuple[Section, ...] = (
 ABOUT = (("estimand", "What is estimated"), ("population", "For whom"), ("created", "Made"))
 
 
+ONLY_WITH = {"learning": "transformer", "policy": "policy"}
+"""Sections of what most runs do not do, and the part of a run that asks for them."""
+
+OF_POLICY = ("policy", "provenance")
+"""Sections of a run that trained a policy and nothing else."""
+
+
+def chosen(run: Run) -> list[Section]:
+    """The sections of a run."""
+    if run.get("policy") and not run.get("verdict"):
+        return [section for section in SECTIONS if section[0] in OF_POLICY]
+    return [s for s in SECTIONS if s[0] not in ONLY_WITH or run.get(ONLY_WITH[s[0]])]
+
+
 def render(run: Run) -> str:
     """The HTML page of a run; a part that the run does not hold is said to be missing.
 
@@ -92,7 +119,8 @@ def render(run: Run) -> str:
     """
     title = run.get("title") or "Reward model report"
     style = Html(files("unskew.report").joinpath("style.css").read_text("utf-8"))
-    links = [el("li", el("a", name.capitalize(), href=f"#{name}")) for name, *_ in SECTIONS]
+    sections = chosen(run)
+    links = [el("li", el("a", name.capitalize(), href=f"#{name}")) for name, *_ in sections]
     about = [el("div", el("dt", name), el("dd", run[key])) for key, name in ABOUT if run.get(key)]
     first, *more = finding(run)
     header = el(
@@ -110,7 +138,7 @@ def render(run: Run) -> str:
         '<meta name="color-scheme" content="light dark">'
     )
     head = el("head", meta, el("title", title), el("style", style))
-    body = el("body", header, el("main", *(section(run, *parts) for parts in SECTIONS)))
+    body = el("body", header, el("main", *(section(run, *parts) for parts in sections)))
     return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"
 
 
