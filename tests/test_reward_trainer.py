@@ -20,6 +20,7 @@ pytest.importorskip("peft", reason="peft is not installed")
 from peft import LoraConfig  # noqa: E402
 
 import tiny  # noqa: E402
+import toys  # noqa: E402
 from unskew.reward import NumericError, RewardConfig, RewardTrainer  # noqa: E402
 from unskew.reward.batches import Batches, batches_for, pack, scores  # noqa: E402
 from unskew.reward.comparisons import prepare  # noqa: E402
@@ -688,6 +689,15 @@ def test_model_without_a_trained_head_or_with_a_bad_number_is_refused(trained, t
         weight.copy_(kept)
     assert not (tmp_path / "bad").exists()
     assert not list(tmp_path.glob(".bad*"))
+
+
+def test_tokenizer_that_comes_back_changed_is_refused(tmp_path):
+    from unskew.reward.directory import write
+
+    model, tokenizer = tiny.classifier("qwen2"), toys.tokenizer()
+    with pytest.raises(ValueError, match=r"comes back .* as a Qwen2Tokenizer that gives other tokens"):
+        write(tmp_path / "model", model, Tokens(tokenizer), {})
+    assert not (tmp_path / "model").exists()
 
 
 def test_writing_over_a_model_replaces_it_whole(trained):

@@ -251,6 +251,45 @@ def train(
 
 
 @app.command()
+def ppo(
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="YAML file; flags override it.")
+    ] = None,
+    directory: Annotated[
+        Path, typer.Option("--out", help="Run directory: policy, run.json, report.html.")
+    ] = Path("run-ppo"),
+    model: Annotated[str | None, typer.Option(help="Policy to start from (path or name).")] = None,
+    reward: Annotated[
+        list[str] | None, typer.Option(help="Reward model directory, http address or file.py:function.")
+    ] = None,
+    gold: Annotated[str | None, typer.Option(help="Reward that is watched, never trained on.")] = None,
+    prompts: Annotated[str | None, typer.Option(help="JSON lines with `prompt`.")] = None,
+    store: Annotated[str | None, typer.Option(help="Store whose prompts are used.")] = None,
+    algorithm: Annotated[str | None, typer.Option(help="ppo, rloo or grpo.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Every random choice follows from it.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Train a policy on a reward: PPO, RLOO or GRPO; the same command goes on where it stopped."""
+    from unskew import pipeline, report
+
+    flags = given(
+        model=model,
+        reward=reward or None,
+        gold=gold,
+        prompts=prompts,
+        store=store,
+        algorithm=algorithm,
+        seed=seed,
+    )
+    settings = pipeline.PolicyConfig.load(config, **flags)
+    run = pipeline.optimise(settings, directory, quiet=not err.is_terminal)
+    report.write(directory, directory / "report.html")
+    show(run, as_json, lambda: policies_table(run))
+    if not as_json:
+        out.print(f"policy: {directory / 'policy'}\nreport: {directory / 'report.html'}", soft_wrap=True)
+
+
+@app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Reward model directory.")],
     store: Annotated[Path, typer.Option(help="Store with gold labels.")],
@@ -352,6 +391,21 @@ def arms_table(run: dict[str, Any]) -> Table:
     if run.get("recovered") is not None:
         table.caption = f"ours closes {run['recovered']:.0%} of the Brier gap between naive and ideal"
         table.caption_justify = "left"
+    return table
+
+
+def policies_table(run: dict[str, Any]) -> Table:
+    """Policies side by side."""
+    columns = {"proxy": "proxy reward", "true": "true reward", "kl": "KL", "win_rate": "won"}
+    table = Table(title=run["title"], title_justify="left", box=None, pad_edge=False)
+    table.add_column("policy")
+    for name in columns.values():
+        table.add_column(name, justify="right")
+    found = run["policy"]
+    for label, figures in [("before training", found["start"])] + [
+        (a["label"], a["final"]) for a in found["arms"]
+    ]:
+        table.add_row(label, *(_number(figures.get(name)) for name in columns))
     return table
 
 

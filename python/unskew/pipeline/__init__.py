@@ -11,6 +11,7 @@
 
 from unskew.pipeline.apply import evaluate_model, score_file
 from unskew.pipeline.config import Refused, TrainConfig
+from unskew.pipeline.policy import PolicyConfig, optimise
 from unskew.pipeline.recipes import RECIPES, UNSAFE
 from unskew.pipeline.road import (
     Pairs,
@@ -25,11 +26,13 @@ __all__ = [
     "RECIPES",
     "UNSAFE",
     "Pairs",
+    "PolicyConfig",
     "Refused",
     "TrainConfig",
     "Truth",
     "audit_store",
     "evaluate_model",
+    "optimise",
     "pair_targets",
     "score_file",
     "train",

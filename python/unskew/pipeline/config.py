@@ -1,5 +1,6 @@
 """Settings of a run: one dataclass, read from YAML, overridden by flags."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -52,22 +53,7 @@ class TrainConfig:
             FileNotFoundError: no such file.
             ValueError: not a mapping, or an unknown name or value.
         """
-        found: Any = {}
-        if path is not None:
-            import yaml
-
-            if not path.is_file():
-                raise FileNotFoundError(f"{path} does not exist; a YAML file of settings is needed")
-            try:
-                found = yaml.safe_load(path.read_text("utf-8")) or {}
-            except yaml.YAMLError as error:
-                raise ValueError(f"{path} is not YAML: {error}") from None
-            if not isinstance(found, dict):
-                raise ValueError(f"{path} holds a {type(found).__name__}; names and values are needed")
-        names = [known.name for known in fields(cls)]
-        for name in found:
-            if name not in names:
-                raise ValueError(f"{path}: {name!r} is not a setting; known are {', '.join(names)}")
+        found = read_settings(path, [known.name for known in fields(cls)])
         settings = {**found, **flags}
         settings["compare"] = tuple(settings.get("compare", ()))
         return cls(**settings)
@@ -82,6 +68,31 @@ class TrainConfig:
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
         return asdict(self)
+
+
+def read_settings(path: "Path | None", names: Sequence[str]) -> dict[str, Any]:
+    """Names and values of a YAML file; none without a file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a mapping, or a name that is not among `names`.
+    """
+    if path is None:
+        return {}
+    import yaml
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; a YAML file of settings is needed")
+    try:
+        found: Any = yaml.safe_load(path.read_text("utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a {type(found).__name__}; names and values are needed")
+    for name in found:
+        if name not in names:
+            raise ValueError(f"{path}: {name!r} is not a setting; known are {', '.join(names)}")
+    return found
 
 
 def featurizer(name: str) -> Featurizer:

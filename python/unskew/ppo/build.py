@@ -17,13 +17,20 @@ def policy_of(model: Any, tokenizer: Any, peft_config: Any) -> tuple[Any, Any]:
     """The policy and its tokenizer, loaded where they are named.
 
     Raises:
+        FileNotFoundError: the name leads to no model.
         ValueError: a model comes without its tokenizer.
     """
     if isinstance(model, str):
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        tokenizer = tokenizer or AutoTokenizer.from_pretrained(model)
-        model = AutoModelForCausalLM.from_pretrained(model)
+        name = model
+        try:
+            tokenizer = tokenizer or AutoTokenizer.from_pretrained(name)
+            model = AutoModelForCausalLM.from_pretrained(name)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"{name} could not be loaded as a causal language model with a tokenizer ({error})"
+            ) from None
     if tokenizer is None:
         raise ValueError("processing_class is absent; the policy's tokenizer is needed")
     if peft_config is not None:

@@ -26,6 +26,9 @@ from unskew.reward.tokens import Text, Tokens, pad_apart
 
 CARD = "reward_card.json"
 
+PROBES = ("The answer is 42.", "w1 w2\n\nHow do I bake bread? First, measure the flour twice!")
+"""Texts on which a tokenizer that was read back is compared."""
+
 Floats = NDArray[np.float64]
 
 README = """---
@@ -179,6 +182,7 @@ def write(
         finally:
             model.config = original
         tokens.tokenizer.save_pretrained(draft)
+        _same_tokens(tokens.tokenizer, draft)
         (draft / CARD).write_text(text, "utf-8")
         (draft / "README.md").write_text(_readme(home.name, tokens, card), "utf-8")
         for path in draft.iterdir():
@@ -192,6 +196,24 @@ def write(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return home
+
+
+def _same_tokens(tokenizer: Any, directory: Path) -> None:
+    """Nothing, when the tokenizer that others will load from the directory is this one.
+
+    transformers chooses the tokenizer's class by the model's name, and a tokenizer of another kind then comes
+    back changed without a word.
+
+    Raises:
+        ValueError: it gives other tokens.
+    """
+    found = AutoTokenizer.from_pretrained(directory)
+    if any(found(text)["input_ids"] != tokenizer(text)["input_ids"] for text in PROBES):
+        raise ValueError(
+            f"the tokenizer comes back from a directory of this model as a {type(found).__name__} that gives "
+            f"other tokens than the {type(tokenizer).__name__} it was trained with; use the model's own "
+            "tokenizer, or a model whose class accepts any (Llama, GPT-2)"
+        )
 
 
 def load(directory: "str | os.PathLike[str]", **options: Any) -> TransformerReward:
