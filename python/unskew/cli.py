@@ -211,7 +211,10 @@ def audit(
 
 @app.command()
 def train(
-    store: StoreArgument,
+    store: Annotated[
+        Path | None,
+        typer.Argument(help="Store directory; absent when the YAML file is one of `trl reward`."),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option("-c", "--config", help="YAML file; flags override it.")
     ] = None,
@@ -235,9 +238,12 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Every random choice follows from it.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Train a reward model from a store, with the audit's nuisances."""
+    """Train a reward model from a store, with the audit's nuisances; or from a data set, as `trl reward`."""
     from unskew import pipeline, report
 
+    if store is None:
+        train_on_rows(config, as_json)
+        return
     flags = given(
         estimator=estimator, head=head, model=model, features=features, accept_red=accept_red, seed=seed
     )
@@ -248,6 +254,21 @@ def train(
     show(run, as_json, lambda: arms_table(run))
     if not as_json:
         out.print(f"model: {directory / 'model'}\nreport: {directory / 'report.html'}", soft_wrap=True)
+
+
+def train_on_rows(config: Path | None, as_json: bool) -> None:
+    """`trl reward` with our trainer."""
+    from unskew.pipeline.config import read_settings
+
+    if config is None:
+        raise ValueError("a STORE is needed, or -c with the settings of `trl reward` (model and data set)")
+    settings = read_settings(config)
+    from unskew.reward import script
+
+    done = script.run(settings, quiet=not err.is_terminal)
+    show(done, as_json, lambda: facts("reward model", flat(done)))
+    if done["interrupted"]:
+        raise typer.Exit(128 + done["interrupted"])
 
 
 @app.command()

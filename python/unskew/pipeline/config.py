@@ -70,8 +70,8 @@ class TrainConfig:
         return asdict(self)
 
 
-def read_settings(path: "Path | None", names: Sequence[str]) -> dict[str, Any]:
-    """Names and values of a YAML file; none without a file.
+def read_settings(path: "Path | None", names: "Sequence[str] | None" = None) -> dict[str, Any]:
+    """Names and values of a YAML file; none without a file, any where `names` are absent.
 
     Raises:
         FileNotFoundError: no such file.
@@ -90,7 +90,7 @@ def read_settings(path: "Path | None", names: Sequence[str]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds a {type(found).__name__}; names and values are needed")
     for name in found:
-        if name not in names:
+        if names is not None and name not in names:
             raise ValueError(f"{path}: {name!r} is not a setting; known are {', '.join(names)}")
     return found
 
