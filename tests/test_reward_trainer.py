@@ -178,6 +178,22 @@ def test_packed_scores_and_gradients_equal_padded_ones(kind, attention):
         assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(gradients, found[0][1], strict=True))
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_sequences_of_which_no_two_fit_a_row_need_one_row_of_positions_and_no_mask(kind):
+    model = tiny.classifier(kind).double().eval()
+    pad_apart(tiny.tokenizer(), model)
+    sequences = [[10 + k % 400 for k in range(size)] for size in (512, 310, 400, 301)]
+    found = []
+    for packed, multiple in ((False, 1), (True, 1), (True, 100)):  # 600 tokens, but positions below 512
+        batch = Batches(5, packed, multiple=multiple).sequences(sequences)
+        if packed:
+            assert batch["position_ids"].shape == (1, batch["input_ids"].shape[1])
+            assert batch["position_ids"].max() == 511
+        found.append(scores(model, batch, head_of(model)))
+    assert torch.allclose(found[1], found[0], atol=1e-6)
+    assert torch.allclose(found[2], found[0], atol=1e-6)
+
+
 def test_packing_wastes_less_than_padding():
     sequences = [list(range(size)) for size in [100, *[5] * 40]]
     packed = Batches(0).sequences(sequences)["input_ids"]
