@@ -179,6 +179,22 @@ def test_packed_scores_and_gradients_equal_padded_ones(kind, attention):
         assert all(torch.allclose(a, b, atol=1e-9) for a, b in zip(gradients, found[0][1], strict=True))
 
 
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_sequences_of_which_no_two_fit_a_row_need_one_row_of_positions_and_no_mask(kind):
+    model = tiny.classifier(kind).double().eval()
+    pad_apart(tiny.tokenizer(), model)
+    sequences = [[10 + k % 400 for k in range(size)] for size in (512, 310, 400, 301)]
+    found = []
+    for packed, multiple in ((False, 1), (True, 1), (True, 100)):  # 600 tokens, but positions below 512
+        batch = Batches(5, packed, multiple=multiple).sequences(sequences)
+        if packed:
+            assert batch["position_ids"].shape == (1, batch["input_ids"].shape[1])
+            assert batch["position_ids"].max() == 511
+        found.append(scores(model, batch, head_of(model)))
+    assert torch.allclose(found[1], found[0], atol=1e-6)
+    assert torch.allclose(found[2], found[0], atol=1e-6)
+
+
 def test_packing_wastes_less_than_padding():
     sequences = [list(range(size)) for size in [100, *[5] * 40]]
     packed = Batches(0).sequences(sequences)["input_ids"]
@@ -454,6 +470,17 @@ def test_weights_that_add_up_to_nothing_are_refused(tmp_path):
         RewardTrainer(tiny.classifier(num_labels=2), config(tmp_path), processing_class=tiny.tokenizer())
     with pytest.raises(ValueError, match="loss is 'hinge'; it must be one of logistic, brier, mixture"):
         config(tmp_path, loss="hinge")
+
+
+def test_named_model_trains_in_float32_however_it_was_saved(tmp_path):
+    """As TRL loads it: steps of 1e-4 are lost in the rounding of bfloat16 parameters."""
+    tiny.classifier().to(torch.bfloat16).save_pretrained(tmp_path / "half")
+    tiny.tokenizer().save_pretrained(tmp_path / "half")
+    for options, wanted in ((None, torch.float32), ({"dtype": "bfloat16"}, torch.bfloat16)):
+        run = RewardTrainer(
+            str(tmp_path / "half"), config(tmp_path, model_init_kwargs=options), train_dataset=pairs(4)
+        )
+        assert {parameter.dtype for parameter in run.model.parameters()} == {wanted}
 
 
 def test_frozen_trunk_trains_the_head_alone(tmp_path):

@@ -3,7 +3,8 @@
 Packed: sequences lie one after the other in rows as wide as the longest of them; position ids that start
 anew tell every attention of transformers where one ends. The tail of a row that no sequence fits is padding
 with positions of its own. Attention over rows of that width costs no more than padded batches do, and what is
-padded is a few tokens a row instead of a few a sequence.
+padded is a few tokens a row instead of a few a sequence. Where no row holds two sequences, one row of
+positions serves all, and attention needs no mask: what follows a sequence does not reach its last token.
 
 Padded: one sequence a row, an attention mask; for encoders, and for positions that are not given by ids.
 """
@@ -32,9 +33,9 @@ class Batches:
         multiple: width of a row is a multiple of this.
 
     Returns:
-        input_ids [R, W]; position_ids [R, W] and last [S] (packed: flat index of the last token of each
-        sequence), or attention_mask [R, W]; ahead, behind [P] (index of the sequence, -1: none); a, b, m [P];
-        row [P].
+        input_ids [R, W]; position_ids [R, W] ([1, W] where no row holds two sequences) and last [S] (packed:
+        flat index of the last token of each sequence), or attention_mask [R, W]; ahead, behind [P] (index of
+        the sequence, -1: none); a, b, m [P]; row [P].
     """
 
     pad: int
@@ -84,6 +85,8 @@ class Batches:
             filled[row] = max(filled[row], end)
         for row, end in enumerate(filled):
             positions[row, end:] = torch.arange(width - end)
+        if count == len(sequences):
+            positions = torch.arange(width).clamp(max=longest - 1)[None]  # no position beyond the model's
         return {"input_ids": ids, "position_ids": positions, "last": last}
 
 

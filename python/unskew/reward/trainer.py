@@ -40,7 +40,8 @@ class RewardTrainer(Guarded):
     """Trains a `*ForSequenceClassification` model with one label.
 
     Args:
-        model: model, PEFT model, or a directory or name to load.
+        model: model, PEFT model, or a directory or name to load, in float32 unless `model_init_kwargs` says
+            otherwise: small steps are lost in the rounding of bfloat16 parameters.
         args: settings; a `RewardConfig` whose output folder is named after the model when absent.
         data_collator: instead of `batches.Batches`.
         train_dataset: rows as `comparisons` describes them.
@@ -83,7 +84,7 @@ class RewardTrainer(Guarded):
                 f"{args.n_gpu} GPUs in one process; start one a GPU: accelerate launch, torchrun"
             )
         if named:
-            options: Any = args.model_init_kwargs or {}
+            options: Any = {"dtype": torch.float32, **(args.model_init_kwargs or {})}
             set_seed(args.seed)  # a base model has no head yet
             model = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, **options)
         if model.config.num_labels != 1:
