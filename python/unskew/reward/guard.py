@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
@@ -31,6 +32,9 @@ from unskew.losses.numeric import NumericError
 
 MARKER = "complete.json"
 """Written last into a checkpoint: name -> [bytes, sha256] of every file in it."""
+
+START = "start.safetensors"
+"""The parameters that are trained, as they were before, until the first checkpoint is whole."""
 
 PATIENCE = 3
 """Skipped steps in a row that cost a roll-back."""
@@ -59,11 +63,15 @@ class Guarded(Trainer):  # type: ignore[misc]
         self.interrupted: int | None = None
         self._poisoned = False
         self._streak = 0
-        self._start: dict[str, Tensor] | None = None
         if self.args.should_save:
             set_aside(self.args.output_dir)
         self.accelerator.wait_for_everyone()
         self.add_callback(_Watch(self))
+
+    @property
+    def _start(self) -> Path:
+        """Where the trained parameters of the start lie until there is a checkpoint."""
+        return Path(self.args.output_dir) / START
 
     def save_state(self, directory: Path) -> None:
         """Write what else a resumed run needs, before the checkpoint is marked whole."""
@@ -129,11 +137,12 @@ class Guarded(Trainer):  # type: ignore[misc]
         last = newest(self.args.output_dir)
         if last is not None:
             self._load_from_checkpoint(str(last))
-        elif self._start is not None:
+        elif self._start.is_file():
+            kept = load_file(self._start)
             with torch.no_grad():
                 for name, parameter in self.model.named_parameters():
-                    if name in self._start:
-                        parameter.copy_(self._start[name])
+                    if name in kept:
+                        parameter.copy_(kept[name])
         self.rollbacks += 1
         where = last.name if last is not None else "the start"
         if self.rollbacks > ROLLBACKS:
@@ -171,7 +180,7 @@ class Guarded(Trainer):  # type: ignore[misc]
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             mark(directory)
-            self._start = None
+            self._start.unlink(missing_ok=True)
             best = self.state.best_model_checkpoint
             rotate_checkpoints(
                 output_dir=str(run), save_total_limit=limit, best_model_checkpoint=best, use_mtime=True
@@ -194,7 +203,10 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         self.trainer.interrupted = None
         if newest(args.output_dir) is None:
             trained = (pair for pair in self.trainer.model.named_parameters() if pair[1].requires_grad)
-            self.trainer._start = {name: parameter.detach().cpu().clone() for name, parameter in trained}
+            if args.should_save:
+                Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+                save_file({name: kept.detach().contiguous() for name, kept in trained}, self.trainer._start)
+            self.trainer.accelerator.wait_for_everyone()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.before[number] = signal.signal(number, self._remember)
@@ -224,6 +236,8 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._restore()
+        if args.should_save:
+            self.trainer._start.unlink(missing_ok=True)
 
 
 def refuse_non_finite(parameters: "dict[str, Tensor]") -> None:

@@ -84,7 +84,8 @@ class RewardTrainer(Guarded):
                 f"{args.n_gpu} GPUs in one process; start one a GPU: accelerate launch, torchrun"
             )
         if named:
-            options: Any = {"dtype": torch.float32, **(args.model_init_kwargs or {})}
+            given: Any = args.model_init_kwargs or {}
+            options = {"dtype": torch.float32, **given}
             set_seed(args.seed)  # a base model has no head yet
             model = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, **options)
         if model.config.num_labels != 1:
