@@ -83,7 +83,7 @@ def test_command_trains_a_policy_and_reports_it(home):
 def test_interrupted_command_goes_on_to_the_same_policy(home, monkeypatch):
     from unskew.ppo import OnPolicyTrainer
 
-    settings = pipeline.PolicyConfig.load(home / "run.yaml")
+    settings = pipeline.OptimiseConfig.load(home / "run.yaml")
     step = OnPolicyTrainer.before_step
 
     def interrupt(self, model):
@@ -125,19 +125,19 @@ def test_wrong_settings_say_what_is_needed(home, flags, says, code, capfd):
 
 def test_bad_line_of_the_prompts_is_named(home, tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"prompt": "a"}\n{"text": "b"}\n')
-    settings = pipeline.PolicyConfig(model="m", reward=("r",), prompts=str(tmp_path / "bad.jsonl"))
+    settings = pipeline.OptimiseConfig(model="m", reward=("r",), prompts=str(tmp_path / "bad.jsonl"))
     with pytest.raises(ValueError, match=r"bad\.jsonl line 2: an object with `prompt`"):
-        pipeline.policy.prompts(settings)
+        pipeline.tuning.prompts(settings)
     for missing in ({"model": ""}, {"reward": ()}, {"prompts": None}):
         with pytest.raises(ValueError, match=r"no (model|reward|prompts): "):
-            pipeline.PolicyConfig(**{"model": "m", "reward": ("r",), "prompts": "p", **missing})
+            pipeline.OptimiseConfig(**{"model": "m", "reward": ("r",), "prompts": "p", **missing})
 
 
 def test_reward_of_all_nan_stops_with_a_numeric_error(home):
     (home / "nan.py").write_text(
         "def nan(completions, **columns):\n    return [float('nan')] * len(completions)\n"
     )
-    settings = pipeline.PolicyConfig.load(home / "run.yaml", reward=f"{home / 'nan.py'}:nan")
+    settings = pipeline.OptimiseConfig.load(home / "run.yaml", reward=f"{home / 'nan.py'}:nan")
     from unskew.losses.numeric import NumericError
 
     with pytest.raises(NumericError, match="have no finite reward"):

@@ -302,7 +302,7 @@ def ppo(
         algorithm=algorithm,
         seed=seed,
     )
-    settings = pipeline.PolicyConfig.load(config, **flags)
+    settings = pipeline.OptimiseConfig.load(config, **flags)
     run = pipeline.optimise(settings, directory, quiet=not err.is_terminal)
     report.write(directory, directory / "report.html")
     show(run, as_json, lambda: policies_table(run))

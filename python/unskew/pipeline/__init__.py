@@ -11,7 +11,6 @@
 
 from unskew.pipeline.apply import evaluate_model, score_file
 from unskew.pipeline.config import Refused, TrainConfig
-from unskew.pipeline.policy import PolicyConfig, optimise
 from unskew.pipeline.recipes import RECIPES, UNSAFE
 from unskew.pipeline.road import (
     Pairs,
@@ -21,12 +20,13 @@ from unskew.pipeline.road import (
     train,
     write_gold_plan,
 )
+from unskew.pipeline.tuning import OptimiseConfig, optimise
 
 __all__ = [
     "RECIPES",
     "UNSAFE",
+    "OptimiseConfig",
     "Pairs",
-    "PolicyConfig",
     "Refused",
     "TrainConfig",
     "Truth",

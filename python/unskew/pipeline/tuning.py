@@ -1,6 +1,6 @@
 """`unskew ppo`: a policy trained on any reward, with what a report needs to know about it.
 
-    settings = PolicyConfig(model="policy", reward=("run/model",), prompts="prompts.jsonl")
+    settings = OptimiseConfig(model="policy", reward=("run/model",), prompts="prompts.jsonl")
     optimise(settings, "run-ppo")               # policy/ and run.json; goes on where it stopped
 
 Prompts come from a file or from the log itself. One in `HELD_OUT` of them is kept from training: on these the
@@ -49,7 +49,7 @@ HISTORY = {
 
 
 @dataclass(frozen=True)
-class PolicyConfig:
+class OptimiseConfig:
     """What `unskew ppo` reads from `-c run.yaml` and its flags.
 
     Args:
@@ -88,7 +88,7 @@ class PolicyConfig:
             raise ValueError("no prompts: give a file (--prompts) or a store (--store)")
 
     @classmethod
-    def load(cls, path: "Path | None", **flags: Any) -> "PolicyConfig":
+    def load(cls, path: "Path | None", **flags: Any) -> "OptimiseConfig":
         """Settings of a YAML file, with flags in front.
 
         Raises:
@@ -103,7 +103,7 @@ class PolicyConfig:
         return cls(**settings)
 
 
-def optimise(settings: PolicyConfig, directory: "str | Path", *, quiet: bool = True) -> dict[str, Any]:
+def optimise(settings: OptimiseConfig, directory: "str | Path", *, quiet: bool = True) -> dict[str, Any]:
     """Train a policy, and keep it and what happened.
 
     Writes `policy/` (a model directory) and `run.json`; checkpoints are in `checkpoints/` until then.
@@ -185,7 +185,7 @@ def optimise(settings: PolicyConfig, directory: "str | Path", *, quiet: bool = T
     return run
 
 
-def prompts(settings: PolicyConfig) -> list[dict[str, Any]]:
+def prompts(settings: OptimiseConfig) -> list[dict[str, Any]]:
     """Rows with `prompt`, each prompt once, in the order of the file or the log.
 
     Raises:
@@ -313,7 +313,7 @@ def _text(words: Any) -> str:
     return words if isinstance(words, str) else "\n".join(str(turn.get("content", "")) for turn in words)
 
 
-def _lora(settings: PolicyConfig) -> Any:
+def _lora(settings: OptimiseConfig) -> Any:
     if settings.lora is None:
         return None
     from peft import LoraConfig
