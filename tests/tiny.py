@@ -1,8 +1,12 @@
-"""Models and tokenizers of a few thousand parameters, built in code."""
+"""Models and tokenizers of a few thousand parameters, built in code, and the runs that train them."""
 
+import datasets
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
+
+from unskew.reward import RewardConfig, RewardTrainer
 
 WORDS = (
     *("good", "bad", "great", "awful", "nice", "poor", "fine", "weak", "clear", "vague", "the", "answer"),
@@ -82,3 +86,61 @@ def classifier(kind="llama", *, vocabulary=512, width=32, layers=2, seed=0, **op
     if kind == "qwen2":
         return Qwen2ForSequenceClassification(Qwen2Config(**sizes))
     return LlamaForSequenceClassification(LlamaConfig(**sizes))
+
+
+PROMPTS = ["tell me about it: "] * 4
+REPLIES = ["good", "the answer is very bad", "nice", "quite vague and the answer is weak"]
+CHAT = [{"role": "user", "content": "tell me"}]
+
+
+def answer(text):
+    return [{"role": "assistant", "content": text}]
+
+
+def pairs(count=32, seed=0, **columns):
+    """Pairs in which the good word wins, of very different lengths."""
+    rng = np.random.default_rng(seed)
+    good, bad = ["good", "great", "nice", "fine", "clear"], ["bad", "awful", "poor", "weak", "vague"]
+    filler = ["the", "answer", "is", "very", "quite"]
+
+    def say(words):
+        return " ".join([*rng.choice(filler, rng.integers(1, 12)), str(rng.choice(words))])
+
+    rows = {
+        "prompt": ["tell me about it: "] * count,
+        "chosen": [say(good) for _ in range(count)],
+        "rejected": [say(bad) for _ in range(count)],
+    }
+    return datasets.Dataset.from_dict({**rows, **columns})
+
+
+def config(directory, **options):
+    defaults = {
+        "per_device_train_batch_size": 8,
+        "num_train_epochs": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": False,
+        "learning_rate": 3e-3,
+        "seed": 1,
+    }
+    return RewardConfig(str(directory), **{**defaults, **options})
+
+
+def trainer(directory, data=None, *, kind="llama", held=None, peft_config=None, callbacks=None, **options):
+    return RewardTrainer(
+        classifier(kind),
+        config(directory, **options),
+        train_dataset=pairs() if data is None else data,
+        eval_dataset=held,
+        processing_class=tokenizer(),
+        peft_config=peft_config,
+        callbacks=callbacks,
+    )
+
+
+def parameters(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
