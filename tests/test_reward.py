@@ -638,6 +638,11 @@ ROW, ONE = np.ones((17, 1), np.float32), np.ones(1, np.float32)
             "the step",
         ),
         (
+            store(layers_0_weight=ROW, layers_0_bias=ONE),
+            ValueError,
+            "HOME/model.safetensors is not the file that reward.json was written with; copy the model again",
+        ),
+        (
             edit(featurizer={"featurizer": "words"}),
             ValueError,
             "HOME: featurizer is 'words'; it must be 'hashing' or 'encoder'",
@@ -691,6 +696,24 @@ def test_interrupted_save_leaves_the_old_model(where, name, calls, tmp_path, mon
     assert same(found.head.layers, old.head.layers)
     assert found.scale == 1.0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "reward.json"]
+
+
+def test_save_that_died_between_its_two_files_is_no_model(tmp_path, monkeypatch):
+    model(seed=0).save(tmp_path)
+    whole, made = Path.replace, []
+
+    def interrupted(*arguments):
+        made.append(arguments)
+        if len(made) == 2:
+            raise OSError("killed")
+        return whole(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", interrupted)
+        with pytest.raises(OSError, match="killed"):
+            model(seed=1).save(tmp_path)
+    with pytest.raises(ValueError, match=r"is not the file that reward\.json was written with"):
+        RewardModel.load(tmp_path)
 
 
 def test_card_that_json_cannot_hold_leaves_the_old_model(tmp_path):

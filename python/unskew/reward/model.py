@@ -1,5 +1,6 @@
 """A reward model on disk: parameters in `model.safetensors`, everything else in `reward.json`; no pickle."""
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -96,8 +97,10 @@ class RewardModel:
         for number, (weight, bias) in enumerate(self.head.layers):
             arrays[f"layers.{number}.weight"] = np.ascontiguousarray(weight)
             arrays[f"layers.{number}.bias"] = np.ascontiguousarray(bias)
+        parameters = save(arrays, metadata={"format": FORMAT})
+        document["parameters"] = hashlib.sha256(parameters).hexdigest()
         text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-        _replace({home / PARAMETERS: save(arrays, metadata={"format": FORMAT}), home / CARD: text.encode()})
+        _replace({home / PARAMETERS: parameters, home / CARD: text.encode()})
 
     @classmethod
     def load(cls, directory: "str | os.PathLike[str]") -> "Scorer":
@@ -122,8 +125,9 @@ class RewardModel:
                     f"{home / name} does not exist; a directory written by `unskew train` is needed"
                 )
         document = _document(home / CARD)
+        parameters = (home / PARAMETERS).read_bytes()
         try:
-            arrays = load((home / PARAMETERS).read_bytes())
+            arrays = load(parameters)
         except SafetensorError as error:
             raise ValueError(
                 f"{home / PARAMETERS}: not a safetensors file ({error}); copy the model again"
@@ -150,6 +154,10 @@ class RewardModel:
             raise NumericError(f"{home / PARAMETERS}: {error}") from None
         except ValueError as error:
             raise ValueError(f"{home}: {error}") from None
+        if document.get("parameters", digest := hashlib.sha256(parameters).hexdigest()) != digest:
+            raise ValueError(
+                f"{home / PARAMETERS} is not the file that {CARD} was written with; copy the model again"
+            )
         return cls(featurizer, head, document["scale"], document["shift"], document["card"])
 
 
