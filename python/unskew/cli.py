@@ -96,14 +96,24 @@ def _options(
 @app.command()
 def quickstart(
     directory: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path("quickstart"),
+    policy: Annotated[
+        bool, typer.Option("--policy", help="Train small policies on the rewards too; about three minutes.")
+    ] = False,
     seed: SeedOption = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Run the whole road on a simulated product log with known truth: offline, CPU, about a minute."""
     from unskew.quickstart import quickstart as go
 
-    run = go(directory, seed=seed, stage=stage)
+    settings = None
+    if policy:
+        from unskew.pipeline.policy import PolicyConfig
+
+        settings = PolicyConfig(seed=seed)
+    run = go(directory, seed=seed, policy=settings, stage=stage)
     show(run, as_json, lambda: arms_table(run))
+    if policy and not as_json:
+        out.print(policy_table(run["policy"]))
     if not as_json:
         out.print(f"report: {directory / 'report.html'}", soft_wrap=True)
 
@@ -338,6 +348,9 @@ def verdict_text(verdict: dict[str, Any]) -> str:
     return "\n".join([*lines, f"estimators allowed: {allowed}"])
 
 
+STYLE = {"ours": "bold green", "naive": "yellow", "unsafe": "red", "ideal": "dim"}
+
+
 def arms_table(run: dict[str, Any]) -> Table:
     """The side-by-side table of a run."""
     columns = ("brier", "auc", "accuracy", "mean_error", "best_of_n")
@@ -345,13 +358,28 @@ def arms_table(run: dict[str, Any]) -> Table:
     table.add_column("model")
     for name in columns:
         table.add_column(name.replace("_", " "), justify="right")
-    style = {"ours": "bold green", "naive": "yellow", "unsafe": "red", "ideal": "dim"}
     for arm in run["arms"]:
         cells = [_number(arm.get("metrics", {}).get(name)) for name in columns]
-        table.add_row(arm["label"], *cells, style=style.get(arm["role"]))
+        table.add_row(arm["label"], *cells, style=STYLE.get(arm["role"]))
     if run.get("recovered") is not None:
         table.caption = f"ours closes {run['recovered']:.0%} of the Brier gap between naive and ideal"
         table.caption_justify = "left"
+    return table
+
+
+def policy_table(policy: dict[str, Any]) -> Table:
+    """What the policies of a run are worth, beside the one that all of them started from."""
+    table = Table(title="policies trained on these rewards", title_justify="left", box=None, pad_edge=False)
+    table.add_column("policy paid by")
+    for name in ("true reward", "95 % interval", "P(liked)", "own reward", "KL", "better than start"):
+        table.add_column(name, justify="right")
+    start = {"label": "nothing: the start", "role": "start", "final": policy["start"]["final"]}
+    for arm in (start, *policy["arms"]):
+        final, true = arm["final"], arm["final"]["true"]
+        wins = "–" if final["win_rate"] is None else f"{final['win_rate']:.0%}"
+        cells = [_number(true), f"{true['low']:.2f} to {true['high']:.2f}"]
+        cells += [_number(final["liked"]), _number(final["proxy"])]
+        table.add_row(arm["label"], *cells, f"{final['kl']:.1f}", wins, style=STYLE.get(arm["role"]))
     return table
 
 

@@ -49,7 +49,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 @contextmanager
-def _bars(quiet: bool) -> Iterator[None]:
+def bars(quiet: bool) -> Iterator[None]:
     """Without the progress bars of the libraries, when quiet."""
     import datasets
     from transformers.utils import logging
@@ -125,7 +125,7 @@ def fine_tune(
     from unskew.reward.guard import newest
     from unskew.reward.trainer import RewardTrainer
 
-    with _bars(quiet):
+    with bars(quiet):
         part = material.without(HELD)
         target = columns_inside(part, RECIPES[ours.name](part))
         first = np.arange(len(material.examples)) if target.pairs is None else target.pairs[0]
