@@ -96,14 +96,24 @@ def _options(
 @app.command()
 def quickstart(
     directory: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path("quickstart"),
+    policy: Annotated[
+        bool, typer.Option("--policy", help="Train small policies on the rewards too; about three minutes.")
+    ] = False,
     seed: SeedOption = 0,
     as_json: JsonFlag = False,
 ) -> None:
     """Run the whole road on a simulated product log with known truth: offline, CPU, about a minute."""
     from unskew.quickstart import quickstart as go
 
-    run = go(directory, seed=seed, stage=stage)
+    settings = None
+    if policy:
+        from unskew.pipeline.policy import PolicyConfig
+
+        settings = PolicyConfig(seed=seed)
+    run = go(directory, seed=seed, policy=settings, stage=stage)
     show(run, as_json, lambda: arms_table(run))
+    if policy and not as_json:
+        out.print(policies_table(run["policy"]))
     if not as_json:
         out.print(f"report: {directory / 'report.html'}", soft_wrap=True)
 
@@ -305,7 +315,7 @@ def ppo(
     settings = pipeline.OptimiseConfig.load(config, **flags)
     run = pipeline.optimise(settings, directory, quiet=not err.is_terminal)
     report.write(directory, directory / "report.html")
-    show(run, as_json, lambda: policies_table(run))
+    show(run, as_json, lambda: policies_table(run["policy"]))
     if not as_json:
         out.print(f"policy: {directory / 'policy'}\nreport: {directory / 'report.html'}", soft_wrap=True)
 
@@ -398,6 +408,9 @@ def verdict_text(verdict: dict[str, Any]) -> str:
     return "\n".join([*lines, f"estimators allowed: {allowed}"])
 
 
+STYLE = {"ours": "bold green", "naive": "yellow", "unsafe": "red", "ideal": "dim"}
+
+
 def arms_table(run: dict[str, Any]) -> Table:
     """The side-by-side table of a run."""
     columns = ("brier", "auc", "accuracy", "mean_error", "best_of_n")
@@ -405,29 +418,42 @@ def arms_table(run: dict[str, Any]) -> Table:
     table.add_column("model")
     for name in columns:
         table.add_column(name.replace("_", " "), justify="right")
-    style = {"ours": "bold green", "naive": "yellow", "unsafe": "red", "ideal": "dim"}
     for arm in run["arms"]:
         cells = [_number(arm.get("metrics", {}).get(name)) for name in columns]
-        table.add_row(arm["label"], *cells, style=style.get(arm["role"]))
+        table.add_row(arm["label"], *cells, style=STYLE.get(arm["role"]))
     if run.get("recovered") is not None:
         table.caption = f"ours closes {run['recovered']:.0%} of the Brier gap between naive and ideal"
         table.caption_justify = "left"
     return table
 
 
-def policies_table(run: dict[str, Any]) -> Table:
-    """Policies side by side."""
-    columns = {"proxy": "proxy reward", "true": "true reward", "kl": "KL", "win_rate": "won"}
-    table = Table(title=run["title"], title_justify="left", box=None, pad_edge=False)
-    table.add_column("policy")
-    for name in columns.values():
-        table.add_column(name, justify="right")
-    found = run["policy"]
-    for label, figures in [("before training", found["start"])] + [
-        (a["label"], a["final"]) for a in found["arms"]
-    ]:
-        table.add_row(label, *(_number(figures.get(name)) for name in columns))
+def policies_table(policy: dict[str, Any]) -> Table:
+    """What the policies of a run are worth, beside the one that all of them started from."""
+    start = {"label": "before training", "role": "start", "final": policy["start"]["final"]}
+    arms = [start, *policy["arms"]]
+    names = {
+        "true": "true reward",
+        "liked": "P(liked)",
+        "proxy": "own reward",
+        "kl": "KL",
+        "win_rate": "better than before",
+    }
+    shown = [name for name in names if any(arm["final"].get(name) is not None for arm in arms)]
+    table = Table(title="policies", title_justify="left", box=None, pad_edge=False)
+    table.add_column("policy paid by")
+    for name in shown:
+        table.add_column(names[name], justify="right")
+    for arm in arms:
+        cells = [_interval(arm["final"].get(name)) for name in shown]
+        table.add_row(arm["label"], *cells, style=STYLE.get(arm["role"]))
     return table
+
+
+def _interval(value: Any) -> str:
+    """A number, with its interval where it has one."""
+    if isinstance(value, dict) and value.get("low") is not None:
+        return f"{value['value']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
+    return _number(value)
 
 
 def _number(value: Any) -> str:

@@ -5,16 +5,25 @@ Everything that runs here is what a user would call on a log of their own; only 
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unskew import data, events, pipeline, report, simulate
 from unskew.data import Store
+from unskew.pipeline.arms import LABELS
+from unskew.pipeline.material import judge
+from unskew.pipeline.run import write_run
+from unskew.pipeline.store import open_material
 from unskew.rates import Floats
+from unskew.reward import RewardModel, Scorer
+
+if TYPE_CHECKING:
+    from unskew.pipeline.policy import PolicyConfig
 
 COMPARE = ("classwise_ips", "ips", "gold", "causalrm-ips")
 """Recipes shown beside the naive model and the one that the audit chooses."""
@@ -29,13 +38,15 @@ def quickstart(
     responses: int = 16_000,
     seed: int = 0,
     compare: tuple[str, ...] = COMPARE,
+    policy: "PolicyConfig | None" = None,
     stage: Stage = lambda _: nullcontext(),
 ) -> dict[str, Any]:
     """Simulate a product log with known truth and run the whole road on it.
 
-    Writes `log/` (events, gold, oracle), `store/`, `model/`, `run.json` and `report.html`. A second run into
-    the same directory draws the same log, finds that the store has read it, and trains again with the
-    nuisances that the store keeps; another seed, size or world is refused: a store holds one product.
+    Writes `log/` (events, gold, oracle), `store/`, `model/`, `run.json` and `report.html`, with `policy` also
+    `policies/`. A second run into the same directory draws the same log, finds that the store has read it,
+    and trains again with the nuisances that the store keeps; another seed, size or world is refused: a store
+    holds one product.
 
     Args:
         directory: where everything goes.
@@ -43,6 +54,7 @@ def quickstart(
         responses: number of responses.
         seed: every random choice follows from it.
         compare: further recipes to train and show.
+        policy: train policies as well, with these settings (`train_policies`).
         stage: shows what is under way.
 
     Returns:
@@ -78,9 +90,68 @@ def quickstart(
         title=f"Quickstart: a simulated product, feedback selected by {SELECTED[chosen.selection]}",
         stage=stage,
     )
+    if policy is not None:
+        run["policy"] = train_policies(home, run["estimator"], policy, settings, stage=stage)
+        write_run(run, home)
     with stage("writing the report"):
         report.write(home, home / "report.html")
     return run
+
+
+def train_policies(
+    home: "str | Path",
+    ours: str,
+    policy: "PolicyConfig",
+    settings: pipeline.TrainConfig,
+    *,
+    baselines: Sequence[str] = (),
+    stage: Stage = lambda _: nullcontext(),
+) -> dict[str, Any]:
+    """Policies paid by the naive reward, by ours, by further recipes, and by the true quality of their texts.
+
+    All start from one small model that learned to write as the log does. They go to `policies/`.
+
+    Args:
+        home: directory of a quickstart that has trained.
+        ours: the recipe of its model.
+        policy: settings of the policies.
+        settings: settings of the reward models.
+        baselines: further recipes.
+        stage: shows what is under way.
+
+    Returns:
+        As `pipeline.policy.train_policies`, as plain data.
+    """
+    from unskew.pipeline import policy as stages
+
+    home = Path(home)
+    store = Store.open(home / "store")
+    with stage("a model that writes like the log"):
+        start = stages.imitation(*data.texts(store, data.examples(store).row), policy)
+    with stage("rewards of the policies"):
+        material, _ = open_material(store, settings)
+        material = replace(material, kinds=judge(material).kinds)
+        models: dict[str, Scorer] = {**stages.heads(material, ("naive", *baselines), settings)}
+        models[ours] = RewardModel.load(home / "model")
+    roles = {"naive": "naive", ours: "ours"}
+    rewards = [
+        stages.Reward(name, LABELS.get(name, name), roles.get(name, "baseline"), model)
+        for name, model in models.items()
+    ]
+    rewards.append(stages.Reward("true", "true quality of every answer", "ideal", true_quality))
+    return stages.train_policies(
+        start, rewards, home / "policies", gold=true_quality, liked=probability, config=policy, stage=stage
+    )
+
+
+def true_quality(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+    """True log-odds that a completion is liked; what only a simulator knows."""
+    return [simulate.quality(*both) for both in zip(prompts, completions, strict=True)]
+
+
+def probability(quality: Floats) -> Floats:
+    """True P(liked) = sigmoid(quality)."""
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * quality)))
 
 
 DIRTY = 25

@@ -101,6 +101,15 @@ def train_arm(
     return Arm(name, LABELS.get(name, name), role or known, fit, target, rows)
 
 
+def fit_arm(material: Material, target: Target, settings: TrainConfig) -> HeadFit:
+    """The head of a target trained on all prompts: that of `train_arm`, without measuring it.
+
+    Raises:
+        ValueError: its columns cannot be trained on.
+    """
+    return _train(material, target, settings)
+
+
 def recipe_of(name: str) -> Recipe:
     """The recipe of a name.
 

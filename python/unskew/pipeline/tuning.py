@@ -173,7 +173,7 @@ def optimise(settings: OptimiseConfig, directory: "str | Path", *, quiet: bool =
     }
     run = {
         "title": f"A policy trained by {settings.algorithm}",
-        "policy": {"start": figures(before), "arms": [arm], "counts": trainer.counts},
+        "policy": {"start": {"final": figures(before)}, "arms": [arm], "counts": trainer.counts},
         "provenance": {
             "unskew": _rust.__version__,
             "settings": {k: v for k, v in asdict(settings).items() if v},

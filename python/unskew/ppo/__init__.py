@@ -7,11 +7,13 @@
 `trainer` is the loop on one page, `config` its settings. `advantage`, `kl`, `objective` and `logprob` are the
 formulas; `actor` and `value` the model; `prompts`, `generate`, `rollout` and `buffer` the completions of a
 round; `rewards` and `server` say what they are worth, `scores` what is made of that; `figures`, `monitor` and
-`watching` what is said about a run and where it stops; `keeping` and `state` what a checkpoint holds.
+`watching` what is said about a run and where it stops; `keeping` and `state` what a checkpoint holds;
+`imitate` builds a small model to start from.
 """
 
 from unskew.ppo.config import GRPOConfig, PPOConfig, RLOOConfig
 from unskew.ppo.generate import Generator
+from unskew.ppo.imitate import imitate, phrases, smallest
 from unskew.ppo.monitor import Diverged, Limits, Monitor
 from unskew.ppo.names import GRPOTrainer, PPOTrainer, RLOOTrainer
 from unskew.ppo.rewards import Rewards, Written
@@ -33,4 +35,7 @@ __all__ = [
     "Rewards",
     "Server",
     "Written",
+    "imitate",
+    "phrases",
+    "smallest",
 ]

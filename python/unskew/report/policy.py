@@ -15,7 +15,13 @@ CAPTION = (
     "the trained policy's completion is better than that of the policy it started as."
 )
 HACKED = "Where the proxy rises while the true reward falls, the policy lives on mistakes of its reward."
-FIGURES = (("true", "true reward"), ("proxy", "proxy reward"), ("kl", "KL"), ("win_rate", "won"))
+FIGURES = (
+    ("true", "true reward"),
+    ("liked", "P(liked)"),
+    ("proxy", "proxy reward"),
+    ("kl", "KL"),
+    ("win_rate", "won"),
+)
 CURVES = (("entropy", "entropy of a token, nats"), ("mean_length", "tokens a completion"), ("kl", "KL, nats"))
 SAMPLES = 4
 """Completions shown of each policy."""
@@ -39,7 +45,7 @@ def summary(found: Run, arms: Sequence[Run]) -> Html:
     start = mapping(found.get("start"))
     every: list[tuple[Html | str, Run]] = [(titled(arm), arm) for arm in arms]
     if start:
-        every.insert(0, ("before training", {"final": start}))
+        every.insert(0, ("before training", start))
     shown = [
         (n, title) for n, title in FIGURES if any(figure_of(arm, n).value is not None for _, arm in every)
     ]
@@ -128,7 +134,7 @@ def outcome(run: Run) -> list[str]:
     """The result in words: what training on a reward was truly worth."""
     found = mapping(run.get("policy"))
     arms = mappings(found.get("arms"))
-    start = figure_of({"final": found.get("start")}, "true").value
+    start = figure_of(mapping(found.get("start")), "true").value
 
     def worth(role: str) -> float | None:
         return next((figure_of(arm, "true").value for arm in arms if role_of(arm) == role), None)
