@@ -69,7 +69,7 @@ def test_terminal_shows_the_true_reward_of_each_policy(run):
     table = cli.policies_table(run["policy"])
     assert table.row_count == 1 + len(run["policy"]["arms"])
     true = list(table.columns[1].cells)
-    assert true[-1] == f"{run['policy']['arms'][-1]['final']['true']['value']:.3f}"
+    assert true[-1].startswith(f"{run['policy']['arms'][-1]['final']['true']['value']:.2f} (")
 
 
 def test_prompts_held_out_are_not_trained_on():
