@@ -471,6 +471,17 @@ def test_weights_that_add_up_to_nothing_are_refused(tmp_path):
         config(tmp_path, loss="hinge")
 
 
+def test_named_model_trains_in_float32_however_it_was_saved(tmp_path):
+    """As TRL loads it: steps of 1e-4 are lost in the rounding of bfloat16 parameters."""
+    tiny.classifier().to(torch.bfloat16).save_pretrained(tmp_path / "half")
+    tiny.tokenizer().save_pretrained(tmp_path / "half")
+    for options, wanted in ((None, torch.float32), ({"dtype": "bfloat16"}, torch.bfloat16)):
+        run = RewardTrainer(
+            str(tmp_path / "half"), config(tmp_path, model_init_kwargs=options), train_dataset=pairs(4)
+        )
+        assert {parameter.dtype for parameter in run.model.parameters()} == {wanted}
+
+
 def test_frozen_trunk_trains_the_head_alone(tmp_path):
     run = trainer(tmp_path, freeze_trunk=True)
     before = {name: p.detach().clone() for name, p in run.model.named_parameters()}

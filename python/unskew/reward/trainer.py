@@ -40,7 +40,8 @@ class RewardTrainer(Guarded):
     """Trains a `*ForSequenceClassification` model with one label.
 
     Args:
-        model: model, PEFT model, or a directory or name to load.
+        model: model, PEFT model, or a directory or name to load, in float32 unless `model_init_kwargs` says
+            otherwise: small steps are lost in the rounding of bfloat16 parameters.
         args: settings; a `RewardConfig` whose output folder is named after the model when absent.
         data_collator: instead of `batches.Batches`.
         train_dataset: rows as `comparisons` describes them.
@@ -83,7 +84,8 @@ class RewardTrainer(Guarded):
                 f"{args.n_gpu} GPUs in one process; start one a GPU: accelerate launch, torchrun"
             )
         if named:
-            options: Any = args.model_init_kwargs or {}
+            given: Any = args.model_init_kwargs or {}
+            options = {"dtype": torch.float32, **given}
             model = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, **options)
         if model.config.num_labels != 1:
             raise ValueError(f"the model has {model.config.num_labels} labels; a reward has num_labels=1")
