@@ -370,16 +370,16 @@ def arms_table(run: dict[str, Any]) -> Table:
 def policy_table(policy: dict[str, Any]) -> Table:
     """What the policies of a run are worth, beside the one that all of them started from."""
     table = Table(title="policies trained on these rewards", title_justify="left", box=None, pad_edge=False)
-    table.add_column("policy paid by")
-    for name in ("true reward", "95 % interval", "P(liked)", "own reward", "KL", "better than start"):
-        table.add_column(name, justify="right")
+    table.add_column("paid by", no_wrap=True)
+    for name in ("true reward", "P(liked)", "own", "KL", "beats start"):
+        table.add_column(name, justify="right", no_wrap=True)
     start = {"label": "nothing: the start", "role": "start", "final": policy["start"]["final"]}
     for arm in (start, *policy["arms"]):
         final, true = arm["final"], arm["final"]["true"]
         wins = "–" if final["win_rate"] is None else f"{final['win_rate']:.0%}"
-        cells = [_number(true), f"{true['low']:.2f} to {true['high']:.2f}"]
-        cells += [_number(final["liked"]), _number(final["proxy"])]
-        table.add_row(arm["label"], *cells, f"{final['kl']:.1f}", wins, style=STYLE.get(arm["role"]))
+        cells = [f"{true['value']:.2f} ± {true['high'] - true['value']:.2f}", _number(final["liked"])]
+        cells += [_number(final["proxy"]), f"{final['kl']:.1f}", wins]
+        table.add_row(arm["label"].partition(":")[0], *cells, style=STYLE.get(arm["role"]))
     return table
 
 
