@@ -4,6 +4,7 @@ import json
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerControl
+from typer.testing import CliRunner
 
 from unskew import cli, pipeline, quickstart, simulate
 from unskew.pipeline.policy import Budget, PolicyConfig, history, imitation
@@ -68,8 +69,19 @@ def test_second_run_ends_in_the_same_figures(run, home):
 def test_terminal_shows_the_true_reward_of_each_policy(run):
     table = cli.policies_table(run["policy"])
     assert table.row_count == 1 + len(run["policy"]["arms"])
-    true = list(table.columns[1].cells)
-    assert true[-1].startswith(f"{run['policy']['arms'][-1]['final']['true']['value']:.2f} (")
+    true = run["policy"]["arms"][-1]["final"]["true"]["value"]
+    assert list(table.columns[0].cells) == ["nothing", "naive", run["estimator"], "true"]
+    assert list(table.columns[1].cells)[-1].startswith(f"{true:.2f} ± ")
+
+
+def test_the_option_of_the_command_asks_for_policies(run, home, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("unskew.quickstart.quickstart", lambda *_, **given: asked.update(given) or run)
+    for options, policy in (([], None), (["--policy", "--seed", "3"], PolicyConfig(seed=3))):
+        done = CliRunner().invoke(cli.app, ["quickstart", "--out", str(home), *options])
+        assert done.exit_code == 0, done.output
+        assert asked["policy"] == policy
+        assert ("policies trained on these rewards" in done.output) == (policy is not None)
 
 
 def test_prompts_held_out_are_not_trained_on():

@@ -429,31 +429,31 @@ def arms_table(run: dict[str, Any]) -> Table:
 
 def policies_table(policy: dict[str, Any]) -> Table:
     """What the policies of a run are worth, beside the one that all of them started from."""
-    start = {"label": "before training", "role": "start", "final": policy["start"]["final"]}
+    start = {"label": "nothing: the start", "role": "start", "final": policy["start"]["final"]}
     arms = [start, *policy["arms"]]
     names = {
         "true": "true reward",
         "liked": "P(liked)",
-        "proxy": "own reward",
+        "proxy": "own",
         "kl": "KL",
-        "win_rate": "better than before",
+        "win_rate": "beats start",
     }
     shown = [name for name in names if any(arm["final"].get(name) is not None for arm in arms)]
-    table = Table(title="policies", title_justify="left", box=None, pad_edge=False)
-    table.add_column("policy paid by")
+    table = Table(title="policies trained on these rewards", title_justify="left", box=None, pad_edge=False)
+    table.add_column("paid by", no_wrap=True)
     for name in shown:
-        table.add_column(names[name], justify="right")
+        table.add_column(names[name], justify="right", no_wrap=True)
     for arm in arms:
-        cells = [_interval(arm["final"].get(name)) for name in shown]
-        table.add_row(arm["label"], *cells, style=STYLE.get(arm["role"]))
+        cells = [_spread(arm["final"].get(name)) for name in shown]
+        table.add_row(arm["label"].partition(":")[0], *cells, style=STYLE.get(arm["role"]))
     return table
 
 
-def _interval(value: Any) -> str:
-    """A number, with its interval where it has one."""
-    if isinstance(value, dict) and value.get("low") is not None:
-        return f"{value['value']:.2f} ({value['low']:.2f} to {value['high']:.2f})"
-    return _number(value)
+def _spread(value: Any) -> str:
+    """A number, with half its interval where it has one."""
+    if isinstance(value, dict) and value.get("high") is not None:
+        return f"{value['value']:.2f} ± {value['high'] - value['value']:.2f}"
+    return "–" if value is None else f"{float(value):.2f}"
 
 
 def _number(value: Any) -> str:

@@ -138,7 +138,7 @@ def train_policies(
         stages.Reward(name, LABELS.get(name, name), roles.get(name, "baseline"), model)
         for name, model in models.items()
     ]
-    rewards.append(stages.Reward("true", "true quality of every answer", "ideal", true_quality))
+    rewards.append(stages.Reward("true", "true: what only the simulator knows", "ideal", true_quality))
     return stages.train_policies(
         start, rewards, home / "policies", gold=true_quality, liked=probability, config=policy, stage=stage
     )

@@ -15,12 +15,14 @@ distance. `gold` is watched in every round and never trained on, unless it is al
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import PrinterCallback, TrainerCallback
 
 from unskew import ppo
@@ -42,6 +44,17 @@ SHOWN = {
     "ended": "completions/ended",
 }
 """Figure of a round -> its name in the log of the trainer."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: the matrices are small, and figures must not depend on the number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ class PolicyConfig:
 
     imitated: int = 6000
     held_out: int = 256
-    rounds: int = 24
+    rounds: int = 40
     kl: float | None = 12.0
     completions: int = 128
     group: int = 4
@@ -93,7 +106,7 @@ class PolicyConfig:
             "num_ppo_epochs": 2,
             "num_generations": self.group,
             "advantage": "rloo",
-            "learning_rate": 5e-4,
+            "learning_rate": 2.5e-4,
             "lr_scheduler_type": "constant",
             "kl_coef": 0.05,
             "logprob_chunk": 0,
@@ -141,6 +154,7 @@ def heads(
     }
 
 
+@one_thread()
 def imitation(prompts: Sequence[str], responses: Sequence[str], config: PolicyConfig) -> Start:
     """A small model built in code that writes as the log does.
 
@@ -168,6 +182,7 @@ def imitation(prompts: Sequence[str], responses: Sequence[str], config: PolicyCo
     return Start(model, tokenizer, order[config.held_out :], order[: config.held_out])
 
 
+@one_thread()
 def train_policies(
     start: Start,
     rewards: Sequence[Reward],
