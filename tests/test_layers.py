@@ -24,7 +24,7 @@ LAYERS: list[tuple[str, str]] = [
     ("reward evidence labeler", "data events features losses penalties estimators rates folds"),
     ("audit evaluate ppo", BELOW),
     ("pipeline", BELOW),
-    ("report export doctor serve testing quickstart cli", ALL),
+    ("report export doctor serve testing quickstart terminal cli", ALL),
 ]
 
 

@@ -11,7 +11,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+
+from unskew.terminal import arms_table, facts, flat, policies_table, verdict_text
 
 app = typer.Typer(
     name="unskew",
@@ -75,16 +77,6 @@ def given(**flags: Any) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
 
 
-def facts(title: str, rows: "dict[str, Any]") -> Table:
-    """A two-column table of names and values."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(justify="right")
-    for name, value in rows.items():
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
-    return table
-
-
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
@@ -97,7 +89,7 @@ def _options(
 def quickstart(
     directory: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path("quickstart"),
     policy: Annotated[
-        bool, typer.Option("--policy", help="Train small policies on the rewards too; about three minutes.")
+        bool, typer.Option("--policy", help="Train small policies on the rewards too; a few minutes.")
     ] = False,
     seed: SeedOption = 0,
     as_json: JsonFlag = False,
@@ -387,81 +379,6 @@ def report(
     out.print(f"report: {reporter.write(run, output or run / 'report.html')}", soft_wrap=True)
 
 
-def flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, keys joined by a space; lists are counted."""
-    rows: dict[str, Any] = {}
-    for name, value in document.items():
-        if isinstance(value, dict):
-            rows |= flat(value, f"{prefix}{name} ")
-        else:
-            rows[f"{prefix}{name}"] = len(value) if isinstance(value, list) else value
-    return rows
-
-
-def verdict_text(verdict: dict[str, Any]) -> str:
-    """The audit for a terminal: colour, sentences, then the gates that are not green."""
-    colour = {"green": "green", "amber": "yellow", "red": "red"}[verdict["colour"]]
-    lines = [f"[bold {colour}]audit: {verdict['colour']}[/]", *map(_escape, verdict["sentences"])]
-    lines += [f"[{'red' if g['colour'] == 'red' else 'yellow'}]{g['colour']}[/] {_escape(g['sentence'])}"
-              for g in verdict["gates"] if g["colour"] != "green"]  # fmt: skip
-    allowed = ", ".join(name.replace("_", " ") for name in verdict["allowed"]) or "none"
-    return "\n".join([*lines, f"estimators allowed: {allowed}"])
-
-
-STYLE = {"ours": "bold green", "naive": "yellow", "unsafe": "red", "ideal": "dim"}
-
-
-def arms_table(run: dict[str, Any]) -> Table:
-    """The side-by-side table of a run."""
-    columns = ("brier", "auc", "accuracy", "mean_error", "best_of_n")
-    table = Table(title=run["title"], title_justify="left", box=None, pad_edge=False)
-    table.add_column("model")
-    for name in columns:
-        table.add_column(name.replace("_", " "), justify="right")
-    for arm in run["arms"]:
-        cells = [_number(arm.get("metrics", {}).get(name)) for name in columns]
-        table.add_row(arm["label"], *cells, style=STYLE.get(arm["role"]))
-    if run.get("recovered") is not None:
-        table.caption = f"ours closes {run['recovered']:.0%} of the Brier gap between naive and ideal"
-        table.caption_justify = "left"
-    return table
-
-
-def policies_table(policy: dict[str, Any]) -> Table:
-    """What the policies of a run are worth, beside the one that all of them started from."""
-    start = {"label": "nothing: the start", "role": "start", "final": policy["start"]["final"]}
-    arms = [start, *policy["arms"]]
-    names = {
-        "true": "true reward",
-        "liked": "P(liked)",
-        "proxy": "own",
-        "kl": "KL",
-        "win_rate": "beats start",
-    }
-    shown = [name for name in names if any(arm["final"].get(name) is not None for arm in arms)]
-    table = Table(title="policies trained on these rewards", title_justify="left", box=None, pad_edge=False)
-    table.add_column("paid by", no_wrap=True)
-    for name in shown:
-        table.add_column(names[name], justify="right", no_wrap=True)
-    for arm in arms:
-        cells = [_spread(arm["final"].get(name)) for name in shown]
-        table.add_row(arm["label"].partition(":")[0], *cells, style=STYLE.get(arm["role"]))
-    return table
-
-
-def _spread(value: Any) -> str:
-    """A number, with half its interval where it has one."""
-    if isinstance(value, dict) and value.get("high") is not None:
-        return f"{value['value']:.2f} ± {value['high'] - value['value']:.2f}"
-    return "–" if value is None else f"{float(value):.2f}"
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, dict):
-        value = value.get("value")
-    return "–" if value is None or value != value else f"{value:.3f}"
-
-
 def main() -> None:
     """Entry point: run the command, turn failures into exit codes and sentences."""
     try:
@@ -494,14 +411,8 @@ def explain(error: Exception) -> int:
         if not isinstance(error, (ValueError, KeyError)):
             raise error
         code = ExitCode.WRONG_USE
-    err.print(f"[red]error:[/] {_escape(str(error))}", soft_wrap=True)
+    err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
     return code
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
 
 
 if __name__ == "__main__":
