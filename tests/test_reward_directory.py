@@ -219,6 +219,29 @@ def test_tokenizer_that_comes_back_changed_is_refused(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
+def test_loaded_model_is_saved_as_it_was_and_encoders_have_units_too(trained, tmp_path):
+    import transformers
+
+    from unskew.reward import RewardModel
+    from unskew.reward.directory import write
+
+    _, directory = trained
+    RewardModel.load(directory).save(tmp_path / "again")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (directory / name).read_bytes()
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    encoder = transformers.BertForSequenceClassification(
+        transformers.BertConfig(vocab_size=512, num_labels=1, pad_token_id=5, **shape)
+    )
+    torch.nn.init.constant_(encoder.classifier.bias, 3.0)
+    tokens = Tokens(tiny.tokenizer())
+    for unit in (False, True):
+        write(tmp_path / f"{unit}", encoder, tokens, {}, unit=unit, mean=3.0, std=2.0)
+    plain, wide = (RewardModel.load(tmp_path / f"{unit}").score(PROMPTS, REPLIES) for unit in (False, True))
+    assert np.abs(wide - plain / 2).max() < 1e-6
+    assert json.loads((tmp_path / "True" / "config.json").read_text())["mean"] == 1.5
+
+
 def test_writing_over_a_model_replaces_it_whole(trained):
     run, directory = trained
     (directory / "stale.txt").write_text("old")

@@ -127,8 +127,8 @@ def write(
     card: Mapping[str, Any],
     *,
     unit: bool = False,
-    mean: float = 0.0,
-    std: float = 1.0,
+    mean: float | None = None,
+    std: float | None = None,
 ) -> Path:
     """Write a reward model directory, in place of one that is there.
 
@@ -140,7 +140,8 @@ def write(
         unit: divide the head by `std`, for trainers that expect rewards of unit spread; the reward is then no
             log-odds any more. A head has no bias, so the mean stays and is only written down.
         mean: of the rewards on the training data; goes to `config.json`, where OpenRLHF looks, and the card.
-        std: their standard deviation; the same.
+            That of the model's own configuration when absent, else 0.
+        std: their standard deviation; the same, else 1.
 
     Raises:
         NumericError: a parameter is not finite; nothing is written.
@@ -153,14 +154,15 @@ def write(
     if model.config.num_labels != 1:
         raise ValueError(f"the model has {model.config.num_labels} labels; a reward has one")
     refuse_non_finite(dict(model.named_parameters()))
-    state = model.state_dict()
-    if unit:
-        name = next(name for name in state if name.endswith("score.weight"))
-        state = {**state, name: state[name] / std}
-        mean, std = mean / std, 1.0
     config = deepcopy(model.config)
+    mean = getattr(config, "mean", 0.0) if mean is None else mean
+    std = getattr(config, "std", 1.0) if std is None else std
+    head, state = _name_of(model, head_of(model)), model.state_dict()
+    if unit:
+        state |= {name: state[name] / std for name in state if name.startswith(f"{head}.")}
+        mean, std = mean / std, 1.0
     config.id2label, config.label2id = {0: "reward"}, {"reward": 0}
-    config.mean, config.std, config.value_head_prefix = mean, std, _name_of(model, head_of(model))
+    config.mean, config.std, config.value_head_prefix = mean, std, head
     document = {
         "format": "unskew-transformer",
         "version": 1,
