@@ -3,6 +3,11 @@
 import json
 
 import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("transformers", reason="transformers is not installed")
+pytest.importorskip("accelerate", reason="accelerate is not installed")
+
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerControl
 from typer.testing import CliRunner
 
@@ -30,7 +35,7 @@ def test_every_reward_has_a_policy_with_its_figures(run):
     assert policy["seconds"] > 0
     assert policy["start"]["final"]["kl"] == 0
     for arm in policy["arms"]:
-        assert [line["step"] for line in arm["history"]] == list(range(CONFIG.rounds))
+        assert [line["step"] for line in arm["history"]] == [8, 16, 24]  # optimiser steps
         for line in arm["history"]:
             assert {"reward", "gold", "kl", "entropy", "mean_length"} <= line.keys()
         assert abs(arm["history"][0]["kl"]) < 1e-3
@@ -96,11 +101,18 @@ def test_prompts_held_out_are_not_trained_on():
 
 
 def test_history_reads_the_log_of_a_trainer():
-    round_ = {"rewards/model/mean": 2.0, "rewards/model/std": 1.0, "reward": 4.0, "kl": 0.5, "gold": 1.0}
-    log = [round_, {"train_runtime": 3.0}, {**round_, "rewards/model/mean": 3.0}]
+    round_ = {
+        "step": 8,
+        "rewards/model/mean": 2.0,
+        "rewards/model/std": 1.0,
+        "reward": 4.0,
+        "kl": 0.5,
+        "gold": 1.0,
+    }
+    log = [round_, {"train_runtime": 3.0}, {**round_, "step": 16, "rewards/model/mean": 3.0}]
     assert history(log) == [
-        {"step": 0, "reward": 2.0, "gold": 1.0, "kl": 0.5},
-        {"step": 1, "reward": 3.0, "gold": 1.0, "kl": 0.5},
+        {"step": 8, "reward": 2.0, "gold": 1.0, "kl": 0.5},
+        {"step": 16, "reward": 3.0, "gold": 1.0, "kl": 0.5},
     ]
 
 

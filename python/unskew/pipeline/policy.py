@@ -37,6 +37,7 @@ from unskew.rates import Floats
 from unskew.reward import RewardModel
 
 SHOWN = {
+    "step": "step",
     "gold": "gold",
     "kl": "kl",
     "entropy": "entropy",
@@ -248,13 +249,14 @@ def train_policies(
 
 
 def history(log: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """Figures of each round, from the log of a trainer; a round is measured before its steps."""
-    found: list[dict[str, float]] = []
+    """Figures of each round, from the log of a trainer, in the units of the reward before it is weighed."""
+    found = []
     for line in log:
         paid = [line[name] for name in line if name.startswith("rewards/") and name.endswith("/mean")]
-        if paid:  # in the units of the reward, before it is weighed
-            shown = {name: line[key] for name, key in SHOWN.items() if key in line}
-            found.append({"step": len(found), "reward": paid[0], **shown})
+        if paid:
+            found.append(
+                {"reward": paid[0], **{name: line[key] for name, key in SHOWN.items() if key in line}}
+            )
     return found
 
 
