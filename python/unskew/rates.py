@@ -31,6 +31,18 @@ NO_GOLD, RANDOM, STRATIFIED = 0, 1, 2
 """How a gold row was chosen."""
 
 
+def mean_interval(values: Floats) -> dict[str, float]:
+    """Mean with its 95 % interval, +- Z s / sqrt(n); values that are not finite are left out.
+
+    Args:
+        values: independent draws, at least one of them finite. Shape [N].
+    """
+    x = np.asarray(values, np.float64)
+    x = x[np.isfinite(x)]
+    mean, half = float(x.mean()), Z * float(x.std(ddof=min(1, len(x) - 1))) / math.sqrt(len(x))
+    return {"value": mean, "low": mean - half, "high": mean + half}
+
+
 def wilson(share: float, n: float, z: float = Z) -> Interval:
     """Wilson's interval of a share seen in n trials; n may be an effective number.
 

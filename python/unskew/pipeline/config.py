@@ -95,6 +95,15 @@ def read_settings(path: "Path | None", names: "Sequence[str] | None" = None) -> 
     return found
 
 
+def adapters(lora: "dict[str, Any] | None", task: str) -> Any:
+    """LoRA's configuration for a task of peft (`SEQ_CLS`, `CAUSAL_LM`); None without settings."""
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(**{"task_type": task, **lora})
+
+
 def featurizer(name: str) -> Featurizer:
     """Features by name: `hashing`, or any Hugging Face encoder or causal language model."""
     return Hashing() if name == "hashing" else Encoder(name)

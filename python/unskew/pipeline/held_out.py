@@ -1,6 +1,5 @@
 """Policies measured on prompts that nothing was trained on: how good, how far away, better how often."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from unskew.ppo.actor import ActorCritic
 from unskew.ppo.build import huggingface
 from unskew.ppo.rewards import Rewards
 from unskew.ppo.rollout import Completions, Vocabulary, look, write
-from unskew.rates import Floats, Z
+from unskew.rates import Floats, mean_interval
 
 SAMPLES = 6
 """Completions of each policy that a report shows."""
@@ -75,8 +74,8 @@ class Judge:
         gold = self.gold(seen.written).score
         proxy = gold if paid is None else Rewards(paid)(seen.written).score
         final: dict[str, Any] = {
-            "true": _interval(gold),
-            "liked": None if self.liked is None else _interval(self.liked(gold)),
+            "true": mean_interval(gold),
+            "liked": None if self.liked is None else mean_interval(self.liked(gold)),
             "proxy": None if paid is None else float(np.nanmean(proxy)),
             "kl": self._kl(policy, seen),
             "mean_length": float(seen.mask.sum(1).double().mean()),
@@ -97,9 +96,3 @@ class Judge:
             for model in (ActorCritic(policy, None, chunk=0).eval(), self.start)
         )
         return float(((now - then) * seen.mask).sum(1).mean())
-
-
-def _interval(x: Floats) -> dict[str, float]:
-    """Mean with its 95 % interval."""
-    half = Z * float(x.std(ddof=1)) / math.sqrt(len(x))
-    return {"value": float(x.mean()), "low": float(x.mean()) - half, "high": float(x.mean()) + half}

@@ -19,7 +19,7 @@ from unskew.data import Store, texts
 from unskew.estimators import Mixture
 from unskew.folds import assign
 from unskew.pipeline.arms import Arm
-from unskew.pipeline.config import TrainConfig
+from unskew.pipeline.config import TrainConfig, adapters
 from unskew.pipeline.material import Material
 from unskew.pipeline.recipes import RECIPES, Target, columns_inside
 from unskew.rates import Bools, Ints
@@ -146,7 +146,7 @@ def fine_tune(
             train_dataset=train,
             eval_dataset=held,
             processing_class=tokenizer,
-            peft_config=_lora(settings),
+            peft_config=adapters(settings.lora, "SEQ_CLS"),
         )
         trainer.remove_callback(PrinterCallback)  # standard output is the command's own
         trainer.train(resume_from_checkpoint=newest(work) is not None)
@@ -184,14 +184,6 @@ def _loaded(name: str) -> tuple[Any, Any]:
         return model, AutoTokenizer.from_pretrained(name)
     except OSError as error:
         raise FileNotFoundError(f"{name} could not be loaded as a model with a tokenizer ({error})") from None
-
-
-def _lora(settings: TrainConfig) -> Any:
-    if settings.lora is None:
-        return None
-    from peft import LoraConfig
-
-    return LoraConfig(**settings.lora)
 
 
 def same_run(directory: Path, facts: Mapping[str, Any]) -> None:

@@ -19,9 +19,10 @@ import numpy as np
 
 from unskew import _rust
 from unskew.data import Store
-from unskew.pipeline.config import read_settings
+from unskew.pipeline.config import adapters, read_settings
 from unskew.pipeline.run import plain, write_run
 from unskew.pipeline.transformer import Interrupted, bars, same_run
+from unskew.rates import mean_interval
 
 HELD_OUT = 10
 """One in so many prompts measures the policy."""
@@ -154,14 +155,14 @@ def optimise(settings: OptimiseConfig, directory: "str | Path", *, quiet: bool =
             args,
             training,
             gold=None if settings.gold is None else source(settings.gold),
-            peft_config=_lora(settings),
+            peft_config=adapters(settings.lora, "CAUSAL_LM"),
         )
         trainer.remove_callback(PrinterCallback)
-        before, samples = measured(trainer, held, settings.seed)
+        before, _ = measured(trainer, held, settings.seed)
         trainer.train(resume_from_checkpoint=newest(work) is not None)
         if trainer.interrupted:
             raise Interrupted(trainer.interrupted, work)
-        after, samples = measured(trainer, held, settings.seed, before)
+        after, samples = measured(trainer, held, settings.seed)
         trainer.save_model(str(home / "policy"))
     arm = {
         "name": settings.algorithm,
@@ -246,7 +247,7 @@ Measured = dict[str, Any]
 
 
 def measured(
-    trainer: Any, rows: Sequence[dict[str, Any]], seed: int, before: "Measured | None" = None
+    trainer: Any, rows: Sequence[dict[str, Any]], seed: int
 ) -> tuple[Measured, list[dict[str, Any]]]:
     """Rewards of one completion a prompt, and some of them as text.
 
@@ -254,7 +255,6 @@ def measured(
         trainer: `ppo.OnPolicyTrainer`.
         rows: with `prompt`.
         seed: of the sampling.
-        before: figures of the policy before training on the same rows.
 
     Returns:
         (figures, samples): `reward` and `gold` (None without one), shape [N] each.
@@ -274,14 +274,6 @@ def measured(
         for k in range(min(SHOWN, len(rows)))
     ]
     return found, samples
-
-
-def mean_interval(values: Any) -> dict[str, float]:
-    """Mean with its 95 % interval, +- 1.96 standard errors; values that are not finite are left out."""
-    x = np.asarray(values, np.float64)
-    x = x[np.isfinite(x)]
-    mean, half = float(x.mean()), 1.96 * float(x.std()) / max(len(x), 1) ** 0.5
-    return {"value": mean, "low": mean - half, "high": mean + half}
 
 
 def figures(found: Measured, before: "Measured | None" = None) -> dict[str, Any]:
@@ -311,11 +303,3 @@ def _last(log: Sequence[dict[str, Any]], name: str) -> Any:
 
 def _text(words: Any) -> str:
     return words if isinstance(words, str) else "\n".join(str(turn.get("content", "")) for turn in words)
-
-
-def _lora(settings: OptimiseConfig) -> Any:
-    if settings.lora is None:
-        return None
-    from peft import LoraConfig
-
-    return LoraConfig(**{"task_type": "CAUSAL_LM", **settings.lora})

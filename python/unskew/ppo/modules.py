@@ -1,4 +1,4 @@
-"""Small things that are asked of any Hugging Face model: hidden states, dropout, which weights it has."""
+"""Small things that are asked of any Hugging Face model: hidden states, which weights it has."""
 
 import hashlib
 import inspect
@@ -20,16 +20,6 @@ def hidden(trunk: Any, ids: Tensor, real: Tensor) -> Tensor:
     """Hidden states that the output head reads. Shape [B, P + T, H]."""
     states: Tensor = trunk(**inputs(trunk, ids, real), use_cache=False).last_hidden_state
     return states
-
-
-def without_dropout(model: nn.Module) -> None:
-    """Set every dropout probability to zero, also those that modules keep as plain numbers."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        for name, value in vars(module).items():
-            if "drop" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
 
 
 def fingerprint(parameters: dict[str, nn.Parameter]) -> str:

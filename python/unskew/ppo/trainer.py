@@ -25,7 +25,6 @@ from unskew.ppo.build import huggingface, policy_of, reference_of, value_of
 from unskew.ppo.config import PPOConfig
 from unskew.ppo.generate import Generator
 from unskew.ppo.keeping import Keeping
-from unskew.ppo.modules import without_dropout
 from unskew.ppo.monitor import Limits, Monitor
 from unskew.ppo.objective import POLICY_LOSSES, WEIGHINGS, value_loss
 from unskew.ppo.prompts import Rounds
@@ -33,6 +32,7 @@ from unskew.ppo.rewards import Rewards
 from unskew.ppo.rollout import Rows, Vocabulary, look
 from unskew.ppo.scores import Moments, Treatment
 from unskew.ppo.watching import Watching
+from unskew.reward.dropout import without_dropout
 from unskew.reward.guard import Guarded
 
 

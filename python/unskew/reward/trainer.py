@@ -23,6 +23,7 @@ from unskew.losses.reference import LOSSES
 from unskew.reward.batches import batches_for, scores
 from unskew.reward.comparisons import prepare
 from unskew.reward.config import RewardConfig, measure
+from unskew.reward.dropout import without_dropout
 from unskew.reward.guard import Guarded
 from unskew.reward.tokens import Tokens, pad_apart
 
@@ -97,7 +98,7 @@ class RewardTrainer(Guarded):
             model = _adapt(model, peft_config)
         self.score = head_of(model)
         if args.disable_dropout:
-            _without_dropout(model)
+            without_dropout(model)
         if args.freeze_trunk:
             kept = {id(parameter) for parameter in self.score.parameters()}
             for parameter in model.parameters():
@@ -378,9 +379,3 @@ def _dress(tokenizer: Any, args: RewardConfig) -> None:
             if tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id):
                 raise ValueError(f"{name} is {token!r}, which the tokenizer does not know")
             setattr(tokenizer, name, token)
-
-
-def _without_dropout(model: nn.Module) -> None:
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
