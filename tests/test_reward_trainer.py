@@ -77,6 +77,26 @@ def test_held_out_measures_are_self_normalised_and_unbiased_in_form():
         held_out(torch.zeros(1, 7, dtype=torch.float64), "brier")
 
 
+def test_rows_as_they_are_can_be_evaluated_and_measured_by_the_users_own_function(tmp_path):
+    seen = []
+
+    def share(found):
+        seen.append(found)
+        return {"right": float((found.predictions[:, 0] > found.predictions[:, 1]).mean())}
+
+    run = trainer(tmp_path, pairs(32), held=pairs(16, seed=5))
+    run.compute_metrics = share
+    prepared, raw = run.evaluate(), run.evaluate(pairs(16, seed=5))
+    assert {name: prepared[name] for name in ("eval_loss", "eval_brier", "eval_right")} == {
+        name: raw[name] for name in ("eval_loss", "eval_brier", "eval_right")
+    }
+    assert prepared["eval_right"] == prepared["eval_accuracy"]
+    assert seen[0].predictions.shape == (16, 2)
+    assert (seen[0].label_ids == 1).all()
+    with pytest.raises(ValueError, match="a reward is one number, use compute_metrics"):
+        RewardTrainer(tiny.classifier(), config(tmp_path), preprocess_logits_for_metrics=lambda *_: None)
+
+
 def test_kept_checkpoint_has_the_lowest_held_out_measure(tmp_path):
     flipped = [0.0] * 64  # the held-out pairs say the opposite, so the first checkpoint is the best
     run = trainer(

@@ -16,7 +16,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, EarlyStoppingCallback, set_seed
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    set_seed,
+)
 
 from unskew import losses
 from unskew.losses.reference import LOSSES
@@ -48,8 +54,10 @@ class RewardTrainer(Guarded):
         train_dataset: rows as `comparisons` describes them.
         eval_dataset: the same, held out; or several by name.
         processing_class: tokenizer; that of the model when absent.
-        compute_metrics, callbacks, optimizers, optimizer_cls_and_kwargs, preprocess_logits_for_metrics: of
-            transformers.
+        compute_metrics: called with an `EvalPrediction` of held-out comparisons: `predictions` are
+            the rewards ahead and behind [P, 2], `label_ids` the targets b / a [P] (mixture: is d > 0).
+        callbacks, optimizers, optimizer_cls_and_kwargs: of transformers.
+        preprocess_logits_for_metrics: of TRL's signature; None, since a reward is one number already.
         peft_config: LoRA and others; the head is always trained and saved with it.
 
     Attributes:
@@ -76,6 +84,10 @@ class RewardTrainer(Guarded):
         preprocess_logits_for_metrics: Callable[..., Any] | None = None,
         peft_config: Any = None,
     ) -> None:
+        if preprocess_logits_for_metrics is not None:
+            raise ValueError(
+                "preprocess_logits_for_metrics is given; a reward is one number, use compute_metrics"
+            )
         named = isinstance(model, (str, Path))
         name = str(model) if named else model.config._name_or_path
         if args is None:
@@ -130,7 +142,6 @@ class RewardTrainer(Guarded):
             callbacks=callbacks,
             optimizers=optimizers,
             optimizer_cls_and_kwargs=optimizer_cls_and_kwargs,
-            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         self.loss_is_scaled_for_ga = True  # divided by the comparisons of the whole step
         self.model_accepts_loss_kwargs = True
@@ -211,6 +222,13 @@ class RewardTrainer(Guarded):
             self._sums, self._rewards = {}, []
         super().log(logs, *args, **kwargs)
 
+    def evaluate(self, eval_dataset: Any = None, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Measures of held-out rows, those of the trainer when absent; rows as for training are prepared."""
+        if hasattr(eval_dataset, "column_names") and "ahead" not in eval_dataset.column_names:
+            eval_dataset = self._prepared(eval_dataset, "eval", self.args)
+        found: dict[str, float] = super().evaluate(eval_dataset, *args, **kwargs)
+        return found
+
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -244,6 +262,9 @@ class RewardTrainer(Guarded):
             own = list(zip(number.tolist(), torch.split(rows, count.tolist()), strict=True))
             rows = torch.cat(list(dict(gather_object(own)).values()))
         found = held_out(rows, self.args.loss)
+        if self.compute_metrics is not None:
+            targets = _targets(rows[:, 4], rows[:, 5], self.args.loss)
+            found |= self.compute_metrics(EvalPrediction(rows[:, 1:3].cpu().numpy(), targets.cpu().numpy()))
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in found.items()})
         return output
 
@@ -282,17 +303,21 @@ def _metric_sums(
     in a tie; in the mixture the sign of the evidence is the label.
     """
     z = ahead - behind
-    if loss == "mixture":
-        weight, target = columns["a"] * (columns["b"] != 0), (columns["b"] > 0).to(z.dtype)
-    else:
-        weight = columns["a"]
-        target = torch.where(weight != 0, columns["b"] / weight.where(weight != 0, 1.0), 0.0)
+    target = _targets(columns["a"], columns["b"], loss).to(z.dtype)
+    weight = columns["a"] * (columns["b"] != 0) if loss == "mixture" else columns["a"]
     right = torch.where(z > 0, target, torch.where(z < 0, 1 - target, 0.5))
     return {
         "right": (weight * right).sum(),
         "margins": (weight * (2 * target - 1) * z).sum(),
         "weights": weight.sum(),
     }
+
+
+def _targets(a: Tensor, b: Tensor, loss: str) -> Tensor:
+    """Target b / a of each comparison, 0 without weight; 1 where the evidence is positive in the mixture."""
+    if loss == "mixture":
+        return (b > 0).to(b.dtype)
+    return torch.where(a != 0, b / a.where(a != 0, 1.0), 0.0)
 
 
 def _ratios(sums: Mapping[str, Tensor]) -> dict[str, float]:
