@@ -50,17 +50,20 @@ def test_hashing_is_the_same_in_any_batch():
     assert whole.shape == (60, 257)
 
 
-def test_blocks_have_the_declared_norm_and_length_stands_apart():
-    for characters, expected in ((None, 5.0), ((3, 4), 5.0 * np.sqrt(2))):
-        values = Hashing(128, characters=characters, norm=5.0)(PROMPTS, RESPONSES)
-        assert np.allclose(np.linalg.norm(values[:3, :-1], axis=1), expected, rtol=1e-5)
-        assert not values[3, :-1].any()
-    assert np.allclose(values[:, -1], [np.log1p(len(text)) - 5.5 for text in RESPONSES], atol=1e-6)
-    doubled = Hashing(128)(PROMPTS, [text + " " + text for text in RESPONSES])
-    once = Hashing(128, words=(1, 1), characters=None)(PROMPTS, RESPONSES)
-    twice = Hashing(128, words=(1, 1), characters=None)(PROMPTS, [t + " " + t for t in RESPONSES])
-    assert np.allclose(once[:, :-1], twice[:, :-1], atol=1e-6)
-    assert (doubled[:3, -1] > Hashing(128)(PROMPTS, RESPONSES)[:3, -1]).all()
+def test_blocks_grow_with_the_root_of_the_text_and_length_stands_apart():
+    rows = Hashing(128)(PROMPTS, RESPONSES)
+    assert not rows[3, :-1].any()
+    assert np.allclose(rows[:, -1], [np.log1p(len(text)) - 5.5 for text in RESPONSES], atol=1e-6)
+    words = Hashing(128, words=(1, 1), characters=None)
+    again = [f"{text} " * 9 for text in RESPONSES]
+    assert np.allclose(words(PROMPTS, again)[:, :-1], 3 * words(PROMPTS, RESPONSES)[:, :-1], rtol=1e-5)
+
+
+def test_counts_are_whole_behind_the_root():
+    values = Hashing(128, characters=None)(PROMPTS, RESPONSES)[:3, :-1].astype(np.float64)
+    counts = values * np.linalg.norm(values, axis=1, keepdims=True)  # ||phi|| = sqrt(||c||)
+    assert np.allclose(counts, counts.round(), atol=1e-4)
+    assert np.abs(counts).max() >= 1
 
 
 def test_different_words_give_different_features():
@@ -78,7 +81,6 @@ def test_no_rows_give_an_empty_matrix():
         ({"dim": 2}, "dim is 2; at least 8 hashed columns are needed"),
         ({"words": (2, 1)}, "words is (2, 1); it must be (smallest, largest) with 1 <= smallest <= largest"),
         ({"character_share": 1.0}, "character_share is 1.0; it must be in (0, 1)"),
-        ({"norm": 0.0}, "norm is 0.0; it must be positive"),
     ],
 )
 def test_hashing_refuses_impossible_settings(settings, message):

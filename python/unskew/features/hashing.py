@@ -13,9 +13,10 @@ from unskew.features.base import CHUNK, Array, check_lengths, length
 class Hashing:
     """Signed feature hashing of word and character n-grams of the response.
 
-        phi_j = norm * sum over n-grams g with hash(g) = j of sign(g) count(g) / || . ||_2
+        phi = c / sqrt(||c||_2)      c_j = sum over n-grams g with hash(g) = j of sign(g) count(g)
 
-    A block of columns for words and one for characters, each row of a block scaled to length `norm`.
+    A block of columns for words and one for characters. Half way between counts, where one long text
+    outweighs many, and directions, which cannot tell a thing said once from one said in every sentence.
     Assumption: the prompt does not matter; two responses of one prompt are told apart by their own words.
 
     Args:
@@ -23,7 +24,6 @@ class Hashing:
         words: smallest and largest word n-gram.
         characters: smallest and largest character n-gram (within words), or None for words alone.
         character_share: share of the columns for characters, in (0, 1).
-        norm: Euclidean length of a row of each block, > 0.
 
     Raises:
         ValueError: an argument is out of range.
@@ -39,7 +39,6 @@ class Hashing:
     words: tuple[int, int] = (1, 2)
     characters: tuple[int, int] | None = (3, 3)
     character_share: float = 0.25
-    norm: float = 8.0
     counts: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -55,8 +54,6 @@ class Hashing:
                 )
         if not 0 < self.character_share < 1:
             raise ValueError(f"character_share is {self.character_share}; it must be in (0, 1)")
-        if not self.norm > 0:
-            raise ValueError(f"norm is {self.norm}; it must be positive")
 
     def __call__(self, prompts: Sequence[str], responses: Sequence[str]) -> Array:
         """Features of the responses, the length column last. Shape [N, dim + 1].
@@ -69,25 +66,27 @@ class Hashing:
             ValueError: the two lengths differ.
         """
         from sklearn.feature_extraction.text import HashingVectorizer
+        from sklearn.utils.extmath import row_norms
 
         check_lengths(prompts, responses)
         letters = 0 if self.characters is None else max(1, round(self.dim * self.character_share))
-        blocks = [HashingVectorizer(n_features=self.dim - letters, ngram_range=self.words, dtype=np.float32)]
-        if letters:
-            blocks.append(
-                HashingVectorizer(
-                    n_features=letters, analyzer="char_wb", ngram_range=self.characters, dtype=np.float32
-                )
+        kinds = [(self.dim - letters, "word", self.words), (letters, "char_wb", self.characters)]
+        blocks = [
+            HashingVectorizer(
+                n_features=columns, analyzer=analyzer, ngram_range=span, norm=None, dtype=np.float32
             )
+            for columns, analyzer, span in kinds
+            if columns
+        ]
         out = np.empty((len(responses), self.dim + 1), np.float32)
         for start in range(0, len(responses), CHUNK):
-            texts = responses[start : start + CHUNK]
+            rows = slice(start, start + CHUNK)
             left = 0
             for block in blocks:
-                hashed = block.transform(texts)
-                out[start : start + len(texts), left : left + hashed.shape[1]] = hashed.toarray()
-                left += hashed.shape[1]
-        out[:, :-1] *= self.norm
+                hashed = block.transform(responses[rows])
+                root = np.sqrt(np.maximum(row_norms(hashed), 1))  # counts are whole: 0, or at least 1
+                out[rows, left : left + block.n_features] = hashed.toarray() / root[:, None]
+                left += block.n_features
         out[:, -1:] = length(responses)
         return out
 
