@@ -9,7 +9,8 @@ distance from the start alike whatever the scale of a reward: policies maximise
     E r / s  -  beta KL(pi, pi_start)          s = deviation of r under pi_start
 
 until a budget of KL is spent: rewards are compared at the same distance, since any reward is hacked at some
-distance. `gold` is watched in every round and never trained on, unless it is also a reward.
+distance. A completion that is cut off loses one deviation, since an answer has to end. `gold` is watched in
+every round and never trained on, unless it is also a reward.
 """
 
 import copy
@@ -110,6 +111,7 @@ class PolicyConfig:
             "learning_rate": 2.5e-4,
             "lr_scheduler_type": "constant",
             "kl_coef": 0.05,
+            "missing_eos_penalty": 1.0,
             "logprob_chunk": 0,
             "max_grad_norm": 1.0,
             **self.trainer,
