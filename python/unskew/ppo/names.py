@@ -10,7 +10,7 @@ class PPOTrainer(OnPolicyTrainer):
     """`OnPolicyTrainer` with the arguments of TRL's old PPOTrainer, in their order.
 
     Args:
-        args: settings; `PPOConfig("ppo")` when None.
+        args: settings; `PPOConfig("ppo")` when absent.
         processing_class: the policy's tokenizer.
         model: the policy.
         ref_model: the reference, or None.
@@ -34,7 +34,7 @@ class PPOTrainer(OnPolicyTrainer):
         super().__init__(
             model,
             kwargs.pop("reward_funcs", reward_model),
-            args or PPOConfig("ppo"),
+            args,
             train_dataset,
             processing_class=processing_class,
             ref_model=ref_model,
@@ -46,26 +46,10 @@ class PPOTrainer(OnPolicyTrainer):
 class RLOOTrainer(OnPolicyTrainer):
     """`OnPolicyTrainer` whose settings are `RLOOConfig("rloo")` when absent."""
 
-    def __init__(
-        self,
-        model: Any,
-        reward_funcs: Any,
-        args: PPOConfig | None = None,
-        train_dataset: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(model, reward_funcs, args or RLOOConfig("rloo"), train_dataset, **kwargs)
+    config = RLOOConfig
 
 
 class GRPOTrainer(OnPolicyTrainer):
     """`OnPolicyTrainer` whose settings are `GRPOConfig("grpo")` when absent."""
 
-    def __init__(
-        self,
-        model: Any,
-        reward_funcs: Any,
-        args: PPOConfig | None = None,
-        train_dataset: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(model, reward_funcs, args or GRPOConfig("grpo"), train_dataset, **kwargs)
+    config = GRPOConfig

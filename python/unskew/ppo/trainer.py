@@ -43,7 +43,7 @@ class OnPolicyTrainer(Watching, Guarded, Keeping):
         model: the policy: a Hugging Face causal language model, with or without LoRA, or a directory to load.
         reward_funcs: a directory, a function with TRL's signature, an `http://` address, a reward model, or a
             list of them (`ppo.rewards.source`).
-        args: `PPOConfig`, `RLOOConfig` or `GRPOConfig`.
+        args: `PPOConfig`, `RLOOConfig` or `GRPOConfig`; `PPOConfig("ppo")` when absent.
         train_dataset: rows with `prompt`, text or conversation; other columns reach the reward functions.
         eval_dataset: rows of the same kind.
         processing_class: the policy's tokenizer.
@@ -59,12 +59,15 @@ class OnPolicyTrainer(Watching, Guarded, Keeping):
         ValueError: arguments do not fit together.
     """
 
+    config = PPOConfig
+    """Class of the settings that are made when none are given."""
+
     def __init__(
         self,
         model: Any,
         reward_funcs: Any,
-        args: PPOConfig,
-        train_dataset: Any,
+        args: PPOConfig | None = None,
+        train_dataset: Any = None,
         eval_dataset: Any = None,
         processing_class: Any = None,
         *,
@@ -80,6 +83,8 @@ class OnPolicyTrainer(Watching, Guarded, Keeping):
                 f"train_dataset is a {type(train_dataset).__name__} without length; a Dataset or a list is "
                 "needed"
             )
+        if args is None:
+            args = self.config(self.config.__name__.removesuffix("Config").lower())
         torch.manual_seed(args.seed)  # adapters are drawn
         policy, tokenizer = policy_of(model, processing_class, peft_config)
         needs_values = ADVANTAGES[args.advantage] in NEED_VALUES
