@@ -1,0 +1,34 @@
+"""Error rates of the record: known, from gold labels, or from anchors (only for recipes that repeat a paper).
+
+    two-sided kinds     fnr = P(recorded 0 | true 1, recorded),  fpr = P(recorded 1 | true 0, recorded)
+    one-sided kinds     P(happened | liked),  P(happened | not liked)
+
+    from unskew import noise
+
+    found = noise.by_kind(kinds, usable, observed, positive, gold, design, prob)
+    found["thumbs"].checked()     # raises NoiseRefused when D = 1 - fnr - fpr leaves too little
+
+A two-sided kind with D <= .2, or whose D may well be below .15, is refused: dividing by D would multiply
+every error of the record. One-sided kinds are never divided by and never refused.
+"""
+
+from unskew.noise.anchors import quantile_anchors
+from unskew.noise.gold import by_kind, from_gold, happening_from_gold
+from unskew.noise.pooling import PRIOR, shrink
+from unskew.noise.records import MIN_D, MIN_D_LOW, Happening, Noise, NoiseRefused, Source, known
+
+__all__ = [
+    "MIN_D",
+    "MIN_D_LOW",
+    "PRIOR",
+    "Happening",
+    "Noise",
+    "NoiseRefused",
+    "Source",
+    "by_kind",
+    "from_gold",
+    "happening_from_gold",
+    "known",
+    "quantile_anchors",
+    "shrink",
+]
