@@ -1,4 +1,4 @@
-"""Error rates of the record: known, from gold labels, or from anchors (only for recipes that repeat a paper).
+"""Error rates of the record: known, from gold labels, from repeated labels, or from weaker ground.
 
     two-sided kinds     fnr = P(recorded 0 | true 1, recorded),  fpr = P(recorded 1 | true 0, recorded)
     one-sided kinds     P(happened | liked),  P(happened | not liked)
@@ -16,6 +16,7 @@ from unskew.noise.anchors import quantile_anchors
 from unskew.noise.gold import by_kind, from_gold, happening_from_gold
 from unskew.noise.pooling import PRIOR, shrink
 from unskew.noise.records import MIN_D, MIN_D_LOW, Happening, Noise, NoiseRefused, Source, known
+from unskew.noise.repeated import NoiseWarning, Repeated, dawid_skene
 
 __all__ = [
     "MIN_D",
@@ -24,8 +25,11 @@ __all__ = [
     "Happening",
     "Noise",
     "NoiseRefused",
+    "NoiseWarning",
+    "Repeated",
     "Source",
     "by_kind",
+    "dawid_skene",
     "from_gold",
     "happening_from_gold",
     "known",

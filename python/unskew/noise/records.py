@@ -17,7 +17,8 @@ MIN_D = 0.2
 MIN_D_LOW = 0.15
 """Rates whose lower 95 % bound of D is below this are refused."""
 
-Source = Literal["known", "gold", "anchors"]
+Source = Literal["known", "gold", "anchors", "dawid-skene", "confident joint", "agreement", "swaps"]
+"""Where rates come from."""
 
 
 class NoiseRefused(ValueError):
@@ -32,7 +33,7 @@ class Noise:
         fnr: P(recorded 0 | true 1).
         fpr: P(recorded 1 | true 0).
         covariance: of (fnr, fpr). Shape [2, 2].
-        source: `known`, `gold` or `anchors`.
+        source: where the rates come from: `known`, `gold`, `anchors`, or an estimator without gold.
         kind: name of the kind, for messages.
         shrunk: weight of the pooled rate in (fnr, fpr), 0 when a kind stands on its own.
         unsafe: the rates rest on an assumption that logs rarely meet; never refused, always marked.
