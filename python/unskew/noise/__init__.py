@@ -13,6 +13,7 @@ every error of the record. One-sided kinds are never divided by and never refuse
 """
 
 from unskew.noise.anchors import quantile_anchors
+from unskew.noise.confident import confident_joint
 from unskew.noise.gold import by_kind, from_gold, happening_from_gold
 from unskew.noise.pooling import PRIOR, shrink
 from unskew.noise.records import MIN_D, MIN_D_LOW, Happening, Noise, NoiseRefused, Source, known
@@ -29,6 +30,7 @@ __all__ = [
     "Repeated",
     "Source",
     "by_kind",
+    "confident_joint",
     "dawid_skene",
     "from_gold",
     "happening_from_gold",
