@@ -12,6 +12,7 @@ A two-sided kind with D <= .2, or whose D may well be below .15, is refused: div
 every error of the record. One-sided kinds are never divided by and never refused.
 """
 
+from unskew.noise.agreement import LeaveOneOut, from_agreement, leave_one_out
 from unskew.noise.anchors import quantile_anchors
 from unskew.noise.confident import confident_joint
 from unskew.noise.gold import by_kind, from_gold, happening_from_gold
@@ -24,6 +25,7 @@ __all__ = [
     "MIN_D_LOW",
     "PRIOR",
     "Happening",
+    "LeaveOneOut",
     "Noise",
     "NoiseRefused",
     "NoiseWarning",
@@ -32,9 +34,11 @@ __all__ = [
     "by_kind",
     "confident_joint",
     "dawid_skene",
+    "from_agreement",
     "from_gold",
     "happening_from_gold",
     "known",
+    "leave_one_out",
     "quantile_anchors",
     "shrink",
 ]
