@@ -19,6 +19,7 @@ from unskew.noise.gold import by_kind, from_gold, happening_from_gold
 from unskew.noise.pooling import PRIOR, shrink
 from unskew.noise.records import MIN_D, MIN_D_LOW, Happening, Noise, NoiseRefused, Source, known
 from unskew.noise.repeated import NoiseWarning, Repeated, dawid_skene
+from unskew.noise.swapped import Position, Swaps, from_swaps, position_bias
 
 __all__ = [
     "MIN_D",
@@ -29,16 +30,20 @@ __all__ = [
     "Noise",
     "NoiseRefused",
     "NoiseWarning",
+    "Position",
     "Repeated",
     "Source",
+    "Swaps",
     "by_kind",
     "confident_joint",
     "dawid_skene",
     "from_agreement",
     "from_gold",
+    "from_swaps",
     "happening_from_gold",
     "known",
     "leave_one_out",
+    "position_bias",
     "quantile_anchors",
     "shrink",
 ]
