@@ -14,6 +14,7 @@ every error of the record. One-sided kinds are never divided by and never refuse
 
 from unskew.noise.agreement import LeaveOneOut, from_agreement, leave_one_out
 from unskew.noise.anchors import quantile_anchors
+from unskew.noise.cells import Cells, by_cell
 from unskew.noise.confident import confident_joint
 from unskew.noise.gold import by_kind, from_gold, happening_from_gold
 from unskew.noise.pooling import PRIOR, shrink
@@ -25,6 +26,7 @@ __all__ = [
     "MIN_D",
     "MIN_D_LOW",
     "PRIOR",
+    "Cells",
     "Happening",
     "LeaveOneOut",
     "Noise",
@@ -34,6 +36,7 @@ __all__ = [
     "Repeated",
     "Source",
     "Swaps",
+    "by_cell",
     "by_kind",
     "confident_joint",
     "dawid_skene",

@@ -53,7 +53,7 @@ def from_gold(
         >>> from_gold(recorded, gold).interval["fnr"][1] < 0.2
         True
     """
-    up, label, seen, use, chosen, chance = _columns(positive, gold, observed, usable, design, prob)
+    up, label, seen, use, chosen, chance = columns(positive, gold, observed, usable, design, prob)
     record = np.where(seen, np.where(up, 0, 1), 2)
     found = Liked.of(np.where(use, record, -1), 3, label, chosen, chance)
     voted = label[use & seen & ~np.isnan(label)]
@@ -91,7 +91,7 @@ def happening_from_gold(
     Raises:
         ValueError: the shapes differ, or no usable row has a gold label.
     """
-    up, label, _, use, chosen, chance = _columns(happened, gold, None, usable, design, prob)
+    up, label, _, use, chosen, chance = columns(happened, gold, None, usable, design, prob)
     if not (use & ~np.isnan(label)).any():
         raise ValueError(f"{kind}: no gold row among the rows on which it was offered and closed; label some")
     found = Liked.of(np.where(use, np.where(up, 0, 1), -1), 2, label, chosen, chance)
@@ -155,7 +155,7 @@ def by_kind(
     return found | {rate.kind: rate for rate in shrink(two, prior)}
 
 
-def _columns(
+def columns(
     positive: ArrayLike,
     gold: ArrayLike,
     observed: ArrayLike | None,
