@@ -10,12 +10,25 @@
 
 A two-sided kind with D <= .2, or whose D may well be below .15, is refused: dividing by D would multiply
 every error of the record. One-sided kinds are never divided by and never refused.
+
+    what there is                     function             holds when
+    gold labels                       from_gold, by_kind   gold was chosen at random, or as declared
+      in cells of different rates     by_cell              rates depend on cell and truth only
+      of rows with two kinds          independence         tests that kinds err apart, given the truth
+    several sources, the same items   dawid_skene          they err apart; trust or gold names the classes
+    several labels of one sort        from_agreement,      they err apart, at one symmetric rate
+                                      leave_one_out
+    pairs shown in both orders        from_swaps,          both readings err apart; the position bias
+                                      position_bias        alone needs no assumption
+    a model of the record, no more    confident_joint,     the model parts the classes and nothing selects;
+                                      quantile_anchors     unsafe on logs
 """
 
 from unskew.noise.agreement import LeaveOneOut, from_agreement, leave_one_out
 from unskew.noise.anchors import quantile_anchors
 from unskew.noise.cells import Cells, by_cell
 from unskew.noise.confident import confident_joint
+from unskew.noise.dependence import Association, Independence, independence
 from unskew.noise.gold import by_kind, from_gold, happening_from_gold
 from unskew.noise.pooling import PRIOR, shrink
 from unskew.noise.records import MIN_D, MIN_D_LOW, Happening, Noise, NoiseRefused, Source, known
@@ -26,8 +39,10 @@ __all__ = [
     "MIN_D",
     "MIN_D_LOW",
     "PRIOR",
+    "Association",
     "Cells",
     "Happening",
+    "Independence",
     "LeaveOneOut",
     "Noise",
     "NoiseRefused",
@@ -44,6 +59,7 @@ __all__ = [
     "from_gold",
     "from_swaps",
     "happening_from_gold",
+    "independence",
     "known",
     "leave_one_out",
     "position_bias",
