@@ -97,6 +97,14 @@ def test_intervals_hold_the_flip_rate_where_labels_are_missing():
     assert np.mean(widths) < 0.1
 
 
+def test_variance_of_two_labels_an_item_is_binomial():
+    n, k = 100, 82  # items, of which agree; half an item of each outcome is added
+    found = noise.from_agreement([[1, 1]] * 40 + [[0, 0]] * 42 + [[1, 0]] * 18)
+    share = (k + 0.5) / (n + 1)
+    spread = share * (1 - share) / (n + 1)
+    assert np.allclose(found.covariance, spread / (4 * (2 * 0.82 - 1)), rtol=1e-12)
+
+
 def test_agreement_without_exception_is_not_called_perfect():
     found = noise.from_agreement(np.ones((20, 2)))
     assert 0 < found.fnr < 0.02

@@ -198,6 +198,12 @@ def test_one_gold_row_that_hardly_decides_is_reported():
     assert len(told) == 1
 
 
+def test_both_namings_of_every_start_are_tried_where_gold_is_scarce():
+    truth, labels = sample(300, (0.3,) * 4, (0.3,) * 4, seed=13)
+    found = noise.dawid_skene(labels, gold=np.where(np.arange(300) < 1, truth, np.nan))
+    assert found.loglik == pytest.approx(-813.17, abs=0.02)  # the starts alone end at -813.27
+
+
 def test_sources_that_share_errors_are_reported_with_and_without_gold():
     truth, labels = sample(3000, FNR, FPR)
     copies = np.column_stack([labels, labels[:, 2], labels[:, 2]])  # three of the same weak source
