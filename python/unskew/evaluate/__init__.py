@@ -11,6 +11,8 @@ intervals.
     Log.of(estimator, noise)                        a log whose error rates are estimates
     log_metrics(probability, log)                   as `against_log`, and the intervals know about the rates
     log_compare(a, b, log)                          two models on the same log
+    powered(probability, columns, gold)             gold, sharpened by pseudo-labels on every row of the log
+    gold_test(probability, log, gold)               does the log agree with gold
     drift(probability, log, window)                 metrics by window of time, and whether they changed
 
 Every metric is a function of two numbers a row, the weight a and the weighted truth b of `estimators.Columns`
@@ -44,21 +46,25 @@ from unskew.evaluate.metrics import (
     reliability,
 )
 from unskew.evaluate.policy import PolicyValue, policy_value
+from unskew.evaluate.powered import POWERED_METRICS, gold_test, powered
 
 __all__ = [
     "LOG_METRICS",
     "METRICS",
+    "POWERED_METRICS",
     "Log",
     "PolicyValue",
     "against_gold",
     "against_log",
     "compare",
     "drift",
+    "gold_test",
     "histogram",
     "log_compare",
     "log_metrics",
     "metrics",
     "policy_value",
+    "powered",
     "preferences",
     "reliability",
 ]
