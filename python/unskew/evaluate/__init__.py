@@ -14,6 +14,10 @@ intervals.
     powered(probability, columns, gold)             gold, sharpened by pseudo-labels on every row of the log
     gold_test(probability, log, gold)               does the log agree with gold
     drift(probability, log, window)                 metrics by window of time, and whether they changed
+    bounds(probability, columns, gamma)             if the propensities are wrong by an odds ratio gamma
+    rate_range(probability, log)                    over a region of the error rates
+    tipping_gamma(a, b, columns)                    the gamma at which a comparison flips
+    tipping_rates(a, b, log)                        the error rates at which it flips
 
 Every metric is a function of two numbers a row, the weight a and the weighted truth b of `estimators.Columns`
 (complete truth t: a = 1, b = t). With s the predicted probability, and sums over rows,
@@ -47,6 +51,8 @@ from unskew.evaluate.metrics import (
 )
 from unskew.evaluate.policy import PolicyValue, policy_value
 from unskew.evaluate.powered import POWERED_METRICS, gold_test, powered
+from unskew.evaluate.region import rate_range, tipping_rates
+from unskew.evaluate.sensitivity import bounds, tipping_gamma
 
 __all__ = [
     "LOG_METRICS",
@@ -56,6 +62,7 @@ __all__ = [
     "PolicyValue",
     "against_gold",
     "against_log",
+    "bounds",
     "compare",
     "drift",
     "gold_test",
@@ -66,5 +73,8 @@ __all__ = [
     "policy_value",
     "powered",
     "preferences",
+    "rate_range",
     "reliability",
+    "tipping_gamma",
+    "tipping_rates",
 ]
