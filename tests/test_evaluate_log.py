@@ -1,4 +1,4 @@
-"""Intervals from a log that know how its error rates were found: slopes, influences, coverage, drift."""
+"""Intervals from a log that know how its error rates were found: slopes, influences, coverage."""
 
 from fractions import Fraction
 from functools import partial
@@ -7,47 +7,14 @@ from itertools import product
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
+from thumbs import FAMILY, opened, sample, uncertain, width
 from unskew import estimators, noise
-from unskew.evaluate import LOG_METRICS, Log, against_log, drift, log_compare, log_metrics
-from unskew.evaluate.drift import chi2_tail
+from unskew.evaluate import LOG_METRICS, Log, against_log, log_compare, log_metrics
 from unskew.evaluate.influence import estimates
 from unskew.evaluate.rows import linear
 from unskew.noise import NoiseRefused
 from unskew.testing import problems
-
-FAMILY = ("noise_corrected", "ips", "snips", "classwise_ips", "doubly_robust")
-
-
-def sample(rows=400, seed=0, fnr=0.15, fpr=0.25):
-    """A log selected by features: predictions, true labels, record, observed, propensity, imputation."""
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal(rows)
-    liked = rng.random(rows) < 1 / (1 + np.exp(-1.5 * x))
-    p = 0.15 + 0.5 / (1 + np.exp(-x))
-    observed = rng.random(rows) < p
-    recorded = np.where(rng.random(rows) < np.where(liked, fnr, fpr), ~liked, liked)
-    s = np.round(1 / (1 + np.exp(-x + 0.4 * rng.standard_normal(rows))), 2)
-    return s, liked.astype(float), recorded.astype(float), observed.astype(float), p, 0.2 + 0.6 * s
-
-
-def opened(name, rows):
-    """An estimator of the family with all but the rates filled in."""
-    _, _, recorded, observed, p, q = rows
-    more = {"noise_corrected": (), "classwise_ips": (p, 0.7 * p), "doubly_robust": (p, q)}.get(name, (p,))
-    return partial(getattr(estimators, name), recorded, observed, *more)
-
-
-def uncertain(fnr=0.15, fpr=0.25, sd=(0.02, 0.03), rho=0.3):
-    covariance = np.diag(np.square(sd))
-    covariance[0, 1] = covariance[1, 0] = rho * sd[0] * sd[1]
-    return noise.Noise(fnr, fpr, covariance, "gold")
-
-
-def width(part):
-    return part["high"] - part["low"]
-
 
 # --- slopes ------------------------------------------------------------------------------------------------
 
@@ -239,99 +206,61 @@ def gold_rates(rows, rng, labels=200):
 
 
 def test_intervals_cover_when_the_rates_are_estimates_and_not_without_them():
-    """Rates known; from gold elsewhere; the same taken as known; from gold on rows of the log itself."""
-    names, hits = ("accuracy", "brier", "auc", "mean_error"), np.zeros((4, 4))
+    """Rates known; from gold elsewhere; on these rows, and so declared; on these rows; taken as known."""
+    names, hits = ("accuracy", "brier", "auc", "mean_error"), np.zeros((5, 4))
     s, liked, *_ = sample(400_000, seed=1)
     truth = estimates(s, np.ones(len(s)), liked)
     for seed in range(300):
         rng = np.random.default_rng((2, seed))
         rows = sample(3000, seed=(3, seed))
         rate = gold_rates(sample(3000, seed=(5, seed)), rng)
-        rates = (noise.known(0.15, 0.25), rate, noise.known(rate.fnr, rate.fpr), gold_rates(rows, rng))
-        for arm, used in enumerate(rates):
-            found = log_metrics(rows[0], Log.of(opened("ips", rows), used))
+        own, taken = gold_rates(rows, rng), noise.known(rate.fnr, rate.fpr)
+        logs = [Log.of(opened("ips", rows), used) for used in (noise.known(0.15, 0.25), rate)]
+        logs.append(Log.of(opened("ips", rows), own, record=(rows[2], rows[3])))
+        logs += [Log.of(opened("ips", rows), used) for used in (own, taken)]
+        for arm, log in enumerate(logs):
+            found = log_metrics(rows[0], log)
             hits[arm] += [found[n]["low"] <= truth[n].value <= found[n]["high"] for n in names]
     share = hits / 300
-    assert ((share[:2] >= 0.91) & (share[:2] <= 0.98)).all(), share
-    assert (share[2] < 0.90).all(), share
-    assert (share[3] >= 0.94).all(), share  # the log and its rates share their records: a little too wide
+    assert ((share[:3] >= 0.91) & (share[:3] <= 0.98)).all(), share
+    assert (share[3] >= 0.94).all(), share  # too wide
+    assert share[3].mean() > share[2].mean() + 0.01, share
+    assert (share[4] < 0.90).all(), share
 
 
-# --- drift -------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 12), st.floats(0, 60))
-def test_tail_of_chi_square_is_that_of_scipy(df, value):
-    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
-    assert chi2_tail(value, df) == pytest.approx(stats.chi2.sf(value, df), rel=1e-9, abs=1e-300)
-
-
-def test_drift_of_independent_windows_is_the_distance_to_the_weighted_mean():
-    rows = sample(600)
-    log = Log.of(opened("ips", rows), noise.known(0.15, 0.25))
-    window = np.repeat(["monday", "sunday", "tuesday"], 200)
-    found = drift(rows[0], log, window)["brier"]
-    assert [part["window"] for part in found["windows"]] == ["monday", "sunday", "tuesday"]
-    values, variances = [], []
-    for part, name in zip(found["windows"], np.unique(window), strict=True):
-        here = window == name
-        alone = estimates(rows[0][here], log.a[here], log.b[here])["brier"]
-        assert part["value"] == pytest.approx(alone.value)
-        assert part["n"] == np.count_nonzero(log.a[here])
-        values.append(alone.value)
-        variances.append(np.sum(alone.influence**2) * 600 / 599)
-        assert width(part) == pytest.approx(2 * 1.959964 * np.sqrt(variances[-1]), rel=1e-5)
-    weight = 1 / np.array(variances)
-    mean = weight @ values / weight.sum()
-    assert found["value"] == pytest.approx(mean)
-    assert width(found) == pytest.approx(2 * 1.959964 / np.sqrt(weight.sum()), rel=1e-5)
-    assert found["chi2"] == pytest.approx(weight @ (np.array(values) - mean) ** 2)
-    assert (found["df"], found["p"]) == (2, pytest.approx(np.exp(-found["chi2"] / 2)))
-
-
-def test_error_of_the_rates_is_no_change():
-    """All windows move together: the mean gets wider, the test does not get weaker."""
-    rows = sample(600)
-    window = np.arange(600) % 3
-    found, known = (
-        drift(rows[0], Log.of(opened("doubly_robust", rows), rate), window)["mean_truth"]
-        for rate in (uncertain(sd=(0.05, 0.05)), noise.known(0.15, 0.25))
+def test_rates_from_gold_on_the_log_move_with_its_records_as_declared():
+    rows = sample(6000)
+    _, liked, recorded, observed, *_ = rows
+    gold = np.where(np.arange(6000) < 1200, liked, np.nan)
+    rate = noise.from_gold(recorded == 1, gold, observed=observed == 1)
+    log = Log.of(opened("ips", rows), rate, record=(recorded, observed))
+    assert log.by_row.sum(0) == pytest.approx([0, 0], abs=1e-12)
+    assert not log.by_row[observed == 0].any()
+    for word in (0, 1):
+        more = np.concatenate([np.arange(6000), np.flatnonzero((observed == 1) & (recorded == word))[-1:]])
+        again = np.where(np.arange(6001) < 6000, gold[more], np.nan)
+        moved = noise.from_gold(recorded[more] == 1, again, observed=observed[more] == 1)
+        assert log.by_row[more[-1]] == pytest.approx([moved.fnr - rate.fnr, moved.fpr - rate.fpr], rel=0.01)
+    # What is left is the part of the gold rows: with twice the log, each record as frequent, it is the same.
+    twice = (
+        np.tile(recorded == 1, 2),
+        np.concatenate([gold, np.full(6000, np.nan)]),
+        np.tile(observed == 1, 2),
     )
-    assert width(found) > 1.3 * width(known)
-    assert found["chi2"] > 0.8 * known["chi2"]
+    double = noise.from_gold(twice[0], twice[1], observed=twice[2])
+    assert 2 * double.covariance - rate.covariance == pytest.approx(log.covariance[0])
 
 
-def test_a_cluster_in_every_window_is_no_change_either():
-    s, _, recorded, observed, p, _ = sample(300)
-    twice = [np.tile(column, 2) for column in (s, recorded, observed, p)]
-    log = Log.of(partial(estimators.ips, *twice[1:]), noise.known(0.15, 0.25))
-    moved = np.clip(s + 0.03 * np.random.default_rng(0).random(300), 0, 1)
-    model = np.concatenate([s, moved])  # the second window is a little higher, row by row
-    window = np.repeat([0, 1], 300)
-    paired = drift(model, log, window, cluster=np.tile(np.arange(300), 2))["mean_prediction"]
-    apart = drift(model, log, window)["mean_prediction"]
-    assert paired["chi2"] > 50 * apart["chi2"]
-
-
-def test_drift_has_even_p_values_when_nothing_changes_and_sees_a_change():
-    p, changed = [], []
-    for seed in range(200):
-        rows = sample(2000, seed=(4, seed))
-        log, window = Log.of(opened("ips", rows), uncertain(sd=(0.02, 0.02))), np.arange(2000) // 500
-        p.append(drift(rows[0], log, window)["brier"]["p"])
-        worse = np.where(window == 3, 1 - rows[0], rows[0])
-        changed.append(drift(worse, log, window)["brier"]["p"])
-    assert 0.01 <= np.mean(np.array(p) < 0.05) <= 0.10
-    assert 0.40 <= np.mean(np.array(p) < 0.5) <= 0.62
-    assert np.max(changed) < 1e-3
-
-
-def test_drift_without_spread_has_no_test():
-    log = Log.of(partial(estimators.ips, [1, 1, 1, 1], [1, 1, 1, 1], 1.0), noise.known(0.0, 0.0))
-    found = drift([0.9, 0.9, 0.9, 0.9], log, [0, 0, 1, 1])["accuracy"]
-    assert np.isnan(found["p"])
-    assert np.isnan(found["chi2"])
-    assert [part["value"] for part in found["windows"]] == [1.0, 1.0]
+def test_influence_through_the_rates_joins_that_of_the_rows():
+    rows = sample(3000)
+    _, liked, recorded, observed, *_ = rows
+    rate = noise.from_gold(recorded == 1, liked, observed=observed == 1)
+    log = Log.of(opened("ips", rows), rate, record=(recorded, observed))
+    part = estimates(rows[0], log.a, log.b)["brier"]
+    slope = log.by_kind(part.by_a, part.by_b)
+    psi = part.influence + log.by_row @ slope[0]
+    variance = psi @ psi * 3000 / 2999 + slope[0] @ log.covariance[0] @ slope[0]
+    assert width(log_metrics(rows[0], log)["brier"]) / 2 / 1.959964 == pytest.approx(variance**0.5, rel=1e-5)
 
 
 # --- errors ------------------------------------------------------------------------------------------------
@@ -363,6 +292,15 @@ LOG = Log.of(partial(estimators.ips, *SMALL), noise.known(0.1, 0.2))
             "rates are unknown; give one of `estimators` with everything but fnr and fpr filled in",
         ),
         (
+            lambda: Log.of(partial(estimators.ips, *SMALL), noise.known(0.1, 0.2), record=([1, 0], [1, 1])),
+            "record has shapes (2,) and (2,), the log (3,); label and observed of each row are needed",
+        ),
+        (
+            lambda: Log.of(partial(estimators.ips, *SMALL), noise.known(0.1, 0.2), record=SMALL[:2]),
+            "the rates of feedback are shrunk, or better known than their own records allow, so they are not "
+            "those of gold on these rows alone; leave `record` out",
+        ),
+        (
             lambda: log_metrics([0.5, 0.5, 0.5], LOG, cluster=[1, 1, 1]),
             "3 rows are 1 cluster or none; an interval needs at least 2 clusters",
         ),
@@ -381,18 +319,6 @@ LOG = Log.of(partial(estimators.ips, *SMALL), noise.known(0.1, 0.2))
         (
             lambda: estimates([0.5], np.zeros(1), np.zeros(1)),
             "the weights of the columns sum to 0; a positive sum is needed",
-        ),
-        (
-            lambda: drift([0.5, 0.5, 0.5], LOG, [0, 0]),
-            "window has shape (2,), the log (3,); one value a row is needed",
-        ),
-        (
-            lambda: drift([0.5, 0.5, 0.5], LOG, [0, 0, 0]),
-            "window has 1 value; at least 2 windows are needed to see a change",
-        ),
-        (
-            lambda: drift([0.5, 0.5, 0.5], LOG, [0, 0, 1]),
-            "the weights of window 1 sum to 0 over 1 rows; a positive sum is needed: wider windows",
         ),
     ],
 )

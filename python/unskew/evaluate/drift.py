@@ -78,17 +78,16 @@ def drift(
 
 def _covariance(parts: list[Estimate], log: Log, units: Ints, code: Ints) -> Floats:
     """Covariance of one metric over windows: shared clusters and shared error rates. Shape [W, W]."""
-    totals = np.stack([np.bincount(units, part.influence) for part in parts])
+    slopes = np.stack(
+        [
+            log.by_kind(np.where(code == w, part.by_a, 0.0), np.where(code == w, part.by_b, 0.0))
+            for w, part in enumerate(parts)
+        ]
+    )
+    rows = [log.moved(part.influence, slope) for part, slope in zip(parts, slopes, strict=True)]
+    totals = np.stack([np.bincount(units, row) for row in rows])
     covariance = totals @ totals.T * totals.shape[1] / (totals.shape[1] - 1)
-    for number, rate in enumerate(log.noise):
-        slope = np.stack(
-            [
-                log.by_kind(np.where(code == w, part.by_a, 0.0), np.where(code == w, part.by_b, 0.0))[number]
-                for w, part in enumerate(parts)
-            ]
-        )
-        covariance = covariance + slope @ rate.covariance @ slope.T
-    return np.asarray(covariance)
+    return np.asarray(covariance + np.einsum("vki,kij,wkj->vw", slopes, log.covariance, slopes))
 
 
 def _change(values: Floats, covariance: Floats) -> dict[str, float]:

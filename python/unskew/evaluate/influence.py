@@ -13,6 +13,13 @@ With the corrected label t = (label - fpr) / D, D = 1 - fnr - fpr, every estimat
 The second term of the variance is the delta method. It does not shrink with the log, only with the gold
 labels behind the rates: a long log with rates from 200 gold labels is not known better than they are.
 
+Rates from gold *on these rows* (`noise.from_gold`) also hold n_1 and n_0, how often 1 and 0 were recorded,
+and so share part of their error with the metric. Each row moves them by
+
+    record 1: (-fnr (1 - fnr), fpr (1 - fpr)) / n_1       record 0: (fnr (1 - fnr), -fpr (1 - fpr)) / n_0
+
+which, times g, joins psi, while Cov keeps what gold alone adds. Without that the interval is too wide.
+
 With s the prediction, l = b the liked and d = a - b the disliked weight of a row, L and M their sums,
 
     sum (h a + k b) / sum a   dv/da = (h - v) / sum a,     dv/db = k / sum a         (`rows.linear`)
@@ -50,6 +57,9 @@ class Log:
         b: weighted corrected label at the estimated rates. Shape [N].
         slope_a: derivative of a by (fnr, fpr) of the row's kind. Shape [N, 2].
         slope_b: derivative of b. Shape [N, 2].
+        by_row: what each row adds to the error of (fnr, fpr) of its kind; 0 when they come from elsewhere.
+            Shape [N, 2].
+        covariance: of the rates of each kind, less what `by_row` explains. Shape [K, 2, 2].
         noise: rates of each of K kinds of feedback.
         kind: number of each row's kind. Shape [N], in [0, K).
     """
@@ -58,6 +68,8 @@ class Log:
     b: Floats
     slope_a: Floats
     slope_b: Floats
+    by_row: Floats
+    covariance: Floats
     noise: tuple[Noise, ...]
     kind: Ints
 
@@ -68,6 +80,7 @@ class Log:
         noise: Noise | Sequence[Noise],
         *,
         kind: ArrayLike | None = None,
+        record: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> "Log":
         """Columns of an estimator whose only open arguments are the error rates.
 
@@ -78,10 +91,12 @@ class Log:
                 otherwise; for instance `partial(estimators.ips, label, observed, propensity)`.
             noise: rates of the one kind of feedback, or of each kind (channel, surface).
             kind: number of the row's kind, when there are several. Shape [N].
+            record: recorded label and observed of each row, when the rates come from gold on these rows
+                (`noise.from_gold` of the same label and observed). Two of shape [N].
 
         Raises:
-            ValueError: a shape or a value is not as described, or the columns are not linear in the
-                corrected label.
+            ValueError: a shape or a value is not as described, the columns are not linear in the corrected
+                label, or the rates cannot come from these rows.
             NoiseRefused: rates that leave too little to divide by.
 
         Example:
@@ -123,7 +138,10 @@ class Log:
                 "rates are unknown; give one of `estimators` with everything but fnr and fpr filled in"
             )
         slope_a, slope_b = np.stack([by_fnr + now, by_fpr + now], axis=-1) / D[None, :, None]
-        return cls(now[0], now[1], slope_a, slope_b, rates, number)
+        by_row, covariance = np.zeros(slope_a.shape), np.stack([rate.covariance for rate in rates])
+        if record is not None:
+            by_row, covariance = _on_these_rows(rates, number, *record)
+        return cls(now[0], now[1], slope_a, slope_b, by_row, covariance, rates, number)
 
     def by_kind(self, by_a: Floats, by_b: Floats) -> Floats:
         """Slope by the rates of each kind of something whose derivatives by a and b these are.
@@ -140,7 +158,15 @@ class Log:
 
     def variance(self, slope: Floats) -> float:
         """Variance that the rates add to something with this slope. Shape of slope [K, 2]."""
-        return float(sum(part @ rate.covariance @ part for part, rate in zip(slope, self.noise, strict=True)))
+        return float(np.einsum("ki,kij,kj", slope, self.covariance, slope))
+
+    def moved(self, influence: Floats, slope: Floats) -> Floats:
+        """Influence of each row, also through the rates. Shape [N]."""
+        return np.asarray(influence + (self.by_row * slope[self.kind]).sum(1))
+
+    def total(self, influence: Floats, slope: Floats, units: Ints) -> float:
+        """Variance of something with this influence and this slope: rows by cluster, and rates."""
+        return spread(self.moved(influence, slope), units) + self.variance(slope)
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,8 +236,7 @@ def log_metrics(probability: ArrayLike, log: Log, *, cluster: ArrayLike | None =
     """Metrics against a log, self-normalised, with the uncertainty of the error rates in the intervals.
 
     Assumption: the estimator behind the log is right (its propensities, and its rates up to their
-    covariance), the model was not trained on these rows, and the gold behind the rates is not what made the
-    rows of the log rare or frequent. Estimated propensities are taken as known.
+    covariance), and the model was not trained on these rows. Estimated propensities are taken as known.
 
     Args:
         probability: P(liked) by the model. Shape [N], in [0, 1].
@@ -228,12 +253,11 @@ def log_metrics(probability: ArrayLike, log: Log, *, cluster: ArrayLike | None =
     Counterfactual Learning" (2015).
     """
     units = clusters(cluster, len(log.a))
-    return {
-        name: interval(
-            part.value, spread(part.influence, units) + log.variance(log.by_kind(part.by_a, part.by_b))
-        )
-        for name, part in estimates(probability, log.a, log.b).items()
-    }
+    found: Result = {}
+    for name, part in estimates(probability, log.a, log.b).items():
+        slope = log.by_kind(part.by_a, part.by_b)
+        found[name] = interval(part.value, log.total(part.influence, slope, units))
+    return found
 
 
 def log_compare(first: ArrayLike, second: ArrayLike, log: Log, *, cluster: ArrayLike | None = None) -> Result:
@@ -256,7 +280,7 @@ def log_compare(first: ArrayLike, second: ArrayLike, log: Log, *, cluster: Array
     for name in LOG_METRICS:
         x, y = one[name], two[name]
         slope = log.by_kind(x.by_a - y.by_a, x.by_b - y.by_b)
-        variance = spread(x.influence - y.influence, units) + log.variance(slope)
+        variance = log.total(x.influence - y.influence, slope, units)
         found[name] = interval(x.value - y.value, variance)
     return found
 
@@ -286,6 +310,32 @@ def interval(value: float, variance: float) -> dict[str, float]:
     """The value with its 95 % interval."""
     half = Z * float(np.sqrt(variance))
     return {"value": value, "low": value - half, "high": value + half}
+
+
+def _on_these_rows(
+    rates: tuple[Noise, ...], kind: Ints, label: ArrayLike, observed: ArrayLike
+) -> tuple[Floats, Floats]:
+    """What each row adds to the error of the rates, [N, 2], and the covariance that gold adds, [K, 2, 2]."""
+    seen = np.asarray(observed) == 1
+    up = np.asarray(label) == 1
+    if seen.shape != kind.shape or up.shape != kind.shape:
+        raise ValueError(
+            f"record has shapes {up.shape} and {seen.shape}, the log {kind.shape}; label and observed of "
+            "each row are needed"
+        )
+    by_row, apart = np.zeros((len(kind), 2)), np.zeros((len(rates), 2, 2))
+    for number, rate in enumerate(rates):
+        one, zero = (seen & (kind == number) & (up == word) for word in (True, False))
+        part = np.array([-rate.fnr * (1 - rate.fnr), rate.fpr * (1 - rate.fpr)])
+        by_row[one], by_row[zero] = part / max(one.sum(), 1), -part / max(zero.sum(), 1)
+        own = by_row[kind == number]
+        apart[number] = rate.covariance - own.T @ own
+        if any(rate.shrunk) or np.linalg.eigvalsh(apart[number])[0] < -1e-9:
+            raise ValueError(
+                f"the rates of {rate.kind} are shrunk, or better known than their own records allow, so they "
+                "are not those of gold on these rows alone; leave `record` out"
+            )
+    return by_row, apart
 
 
 def _floats(columns: Columns) -> Floats:

@@ -146,7 +146,7 @@ def gold_test(
     for name in POWERED_METRICS:
         value, influence = _minus(ours[name], true[name])
         slope = log.by_kind(ours[name].by_a, ours[name].by_b)
-        variance = spread(influence, units) + log.variance(slope)
+        variance = log.total(influence, slope, units)
         z = value / math.sqrt(variance) if variance > 0 else math.nan
         found[name] = interval(value, variance) | {"z": z, "p": math.erfc(abs(z) / math.sqrt(2))}
     return found
