@@ -1,6 +1,6 @@
 """Do 95 % intervals of a fixed reward model, measured on a biased noisy log, hold the truth?
 
-    python benches/bench_intervals.py [--runs 300] [--rows 5000] [--gold 200]
+    python benches/bench_intervals.py [--runs 300] [--rows 5000] [--gold 200] [--worlds features label]
 
 Every run draws a log in which a quarter of the responses has a thumb, flipped with fnr .20 and fpr .10, given
 by features or by the hidden label (p1 .40, p0 .10); a random gold sample; and as many gold labels stratified
@@ -28,6 +28,7 @@ WORLDS = ("features", "label")
 METRICS = ("accuracy", "auc")
 FNR, FPR = 0.20, 0.10
 P1, P0 = 0.40, 0.10
+WORDS = ("off", "on", "on, `record`")
 FEATURES, FOLDS, FLOOR = 8, 5, 0.02
 
 
@@ -110,14 +111,17 @@ def measure(seed: int, world: str, rows: int, labels: int) -> dict[str, dict[str
     imputation = np.clip((posterior - found.fpr) / found.D, 0, 1)
     ones, zeros = np.ones(rows), np.zeros(rows)
     made = robust(found.fnr, found.fpr)
+    thumbs = recorded, observed
     logs = {
         "naive: recorded labels of the observed": seen,
         "SNIPS, true p(x), true rates": Log.of(ideal, right),
         "SNIPS, fitted p, rates from gold, delta off": Log.of(snips, fixed),
         "SNIPS, fitted p, rates from gold, delta on": Log.of(snips, found),
+        "SNIPS, fitted p, rates from gold, delta on, `record`": Log.of(snips, found, record=thumbs),
         "DR, fitted p, true rates": Log.of(doubly(right), right),
         "DR, fitted p, rates from gold, delta off": Log.of(robust, fixed),
         "DR, fitted p, rates from gold, delta on": Log.of(robust, found),
+        "DR, fitted p, rates from gold, delta on, `record`": Log.of(robust, found, record=thumbs),
     }
     result = {name: log_metrics(model, log) for name, log in logs.items()}
     result |= {
@@ -130,7 +134,7 @@ def measure(seed: int, world: str, rows: int, labels: int) -> dict[str, dict[str
         f"DR against gold, delta {word}": gold_test(
             model, logs[f"DR, fitted p, rates from gold, delta {word}"], gold
         )
-        for word in ("off", "on")
+        for word in WORDS
     }
     return result | tests
 
@@ -168,7 +172,7 @@ def table(world: str, runs: int, rows: int, labels: int) -> None:
                 f"{hit:.2f}",
             ]
         print(f"| {way} | " + " | ".join(cells) + " |")
-    for word in ("off", "on"):
+    for word in WORDS:
         p = np.array([run[f"DR against gold, delta {word}"]["accuracy"]["p"] for run in drawn])
         print(
             f"\nDR against gold, accuracy, delta {word}: p < .05 in {np.mean(p < 0.05):.0%} of the runs.",
@@ -182,9 +186,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--gold", type=int, default=200)
+    parser.add_argument("--worlds", nargs="+", choices=WORLDS, default=WORLDS)
     chosen = parser.parse_args()
     start = time.process_time()
-    for world in WORLDS:
+    for world in chosen.worlds:
         table(world, chosen.runs, chosen.rows, chosen.gold)
     print(f"\n{time.process_time() - start:.0f} CPU s")
 
