@@ -5,8 +5,19 @@ intervals.
     against_gold(probability, label, design, prob)  gold, by the inverse of its design
     preferences(probability, label, design, prob)   gold pairs: which of two responses is better
     against_log(probability, columns)               columns of `estimators`: corrected, weighted feedback
-    compare(a, b, truth)                            two models on the same rows: the difference and its
-    interval policy_value(reward, logged_prob, target_prob)  what another policy would earn, from a log
+    compare(a, b, truth)                            two models on the same rows: the difference
+    policy_value(reward, logged_prob, target_prob)  what another policy would earn, from a log
+
+    Log.of(estimator, noise)                        a log whose error rates are estimates
+    log_metrics(probability, log)                   as `against_log`, and the intervals know about the rates
+    log_compare(a, b, log)                          two models on the same log
+    powered(probability, columns, gold)             gold, sharpened by pseudo-labels on every row of the log
+    gold_test(probability, log, gold)               does the log agree with gold
+    drift(probability, log, window)                 metrics by window of time, and whether they changed
+    bounds(probability, columns, gamma)             if the propensities are wrong by an odds ratio gamma
+    rate_range(probability, log)                    over a region of the error rates
+    tipping_gamma(a, b, columns)                    the gamma at which a comparison flips
+    tipping_rates(a, b, log)                        the error rates at which it flips
 
 Every metric is a function of two numbers a row, the weight a and the weighted truth b of `estimators.Columns`
 (complete truth t: a = 1, b = t). With s the predicted probability, and sums over rows,
@@ -21,10 +32,13 @@ Every metric is a function of two numbers a row, the weight a and the weighted t
     best_of_group  the same within each group of responses shown together
 
 A probability as truth counts as a share b of a liked and 1 - b of a disliked response, so `brier` is the
-expected one of the hidden label. Intervals: Bayesian bootstrap of whole clusters (prompts), value +- 1.96
-standard deviations; for the same seed two models get the same weights, which is what pairs a comparison.
+expected one of the hidden label. Intervals of the first group: Bayesian bootstrap of whole clusters
+(prompts), value +- 1.96 standard deviations; for the same seed two models get the same weights, which is what
+pairs a comparison. Those of the second group: influence functions, summed by cluster (`evaluate.influence`).
 """
 
+from unskew.evaluate.drift import drift
+from unskew.evaluate.influence import LOG_METRICS, Log, log_compare, log_metrics
 from unskew.evaluate.metrics import (
     METRICS,
     against_gold,
@@ -36,16 +50,31 @@ from unskew.evaluate.metrics import (
     reliability,
 )
 from unskew.evaluate.policy import PolicyValue, policy_value
+from unskew.evaluate.powered import POWERED_METRICS, gold_test, powered
+from unskew.evaluate.region import rate_range, tipping_rates
+from unskew.evaluate.sensitivity import bounds, tipping_gamma
 
 __all__ = [
+    "LOG_METRICS",
     "METRICS",
+    "POWERED_METRICS",
+    "Log",
     "PolicyValue",
     "against_gold",
     "against_log",
+    "bounds",
     "compare",
+    "drift",
+    "gold_test",
     "histogram",
+    "log_compare",
+    "log_metrics",
     "metrics",
     "policy_value",
+    "powered",
     "preferences",
+    "rate_range",
     "reliability",
+    "tipping_gamma",
+    "tipping_rates",
 ]

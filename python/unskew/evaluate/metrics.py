@@ -169,8 +169,8 @@ def against_log(
     """Metrics against feedback that an estimator has corrected and weighted, self-normalised.
 
     Assumption: the columns are what their estimator promises, and the model was not trained on these rows.
-    The intervals take the propensities and error rates behind the columns as known; estimated ones add to
-    them.
+    The intervals take the propensities and error rates behind the columns as known; `log_metrics` adds what
+    is not known of the rates.
 
     Args:
         probability: P(liked) by the model. Shape [N], in [0, 1].

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -61,6 +62,17 @@ class Rows:
             best = at, np.bincount(code[at], minlength=len(top))[code[at]]
         return cls(order, ranked, a[order], b[order], last, tie, codes, best, n)
 
+    @cached_property
+    def linear(self) -> dict[str, tuple[Floats, Floats]]:
+        """h and k of every metric that is sum (h a + k b) / sum a. Each of shape [N], sorted."""
+        return linear(self.s)
+
+    def below(self, weight: Floats) -> Floats:
+        """Weight ranked below each row, and half of what ties with it. Shape [N], sorted, as `weight` is."""
+        up_to = np.concatenate([[0.0], np.cumsum(weight)])
+        in_tie = np.bincount(self.tie, weight)[self.tie]
+        return np.asarray(up_to[self.last + 1] - 0.5 * in_tie)
+
     def bins(self, weight: Floats) -> Ints:
         """Bin of each sorted row: equal parts of the sorted |weight|, ties together. Shape [N]."""
         mass = np.cumsum(np.abs(weight))
@@ -70,20 +82,18 @@ class Rows:
     def values(self, v: Floats) -> dict[str, float]:
         """Every metric with row i counted v_i times. v: shape [N], unsorted."""
         each = v[self.order]
-        s, a, b = self.s, self.a * each, self.b * each
+        a, b = self.a * each, self.b * each
         total = float(a.sum())
-        mean, predicted = float(b.sum()) / total, float(a @ s) / total
-        brier = float((a * s * s - 2 * b * s + b).sum()) / total
-        up = s >= 0.5
-        right = float(b[up].sum() + (a - b)[~up].sum()) / total
+        plain = {name: float(h @ a + k @ b) / total for name, (h, k) in self.linear.items()}
+        mean = plain["mean_truth"]
         found = {
             "auc": self._auc(b, a - b),
-            "accuracy": right,
-            "brier": brier,
-            "r2": 1 - brier / (mean * (1 - mean)) if 0 < mean < 1 else math.nan,
-            "mean_prediction": predicted,
+            "accuracy": plain["accuracy"],
+            "brier": plain["brier"],
+            "r2": 1 - plain["brier"] / (mean * (1 - mean)) if 0 < mean < 1 else math.nan,
+            "mean_prediction": plain["mean_prediction"],
             "mean_truth": mean,
-            "mean_error": predicted - mean,
+            "mean_error": plain["mean_error"],
             "ece": self._ece(a, b, total),
             "best_of_n": self._best_of_n(a, b, total),
         }
@@ -98,10 +108,7 @@ class Rows:
         total = float(liked.sum()) * float(disliked.sum())
         if total == 0:
             return math.nan
-        up_to = np.concatenate([[0.0], np.cumsum(disliked)])
-        in_tie = np.bincount(self.tie, disliked)[self.tie]
-        below = up_to[self.last + 1] - in_tie
-        return float(liked @ (below + 0.5 * in_tie)) / total
+        return float(liked @ self.below(disliked)) / total
 
     def _ece(self, a: Floats, b: Floats, total: float) -> float:
         """sum over bins of |sum a s - sum b| / sum a."""
@@ -116,6 +123,22 @@ class Rows:
         # chance / weight is smooth in the weight, so that signed weights of `against_log` do no harm.
         density = np.divide(chance, weight, out=np.zeros_like(chance), where=weight != 0)
         return float(density @ truth)
+
+
+def linear(s: Floats) -> dict[str, tuple[Floats, Floats]]:
+    """h and k of every metric that is sum (h a + k b) / sum a, by name.
+
+    Args:
+        s: predictions. Shape [N], in [0, 1].
+    """
+    up, one, none = (s >= 0.5).astype(np.float64), np.ones(len(s)), np.zeros(len(s))
+    return {
+        "accuracy": (1 - up, 2 * up - 1),
+        "brier": (s * s, 1 - 2 * s),
+        "mean_prediction": (s, none),
+        "mean_truth": (none, one),
+        "mean_error": (s, -one),
+    }
 
 
 def unit(name: str, values: ArrayLike) -> Floats:
