@@ -19,6 +19,8 @@ and may leave [0, 1]. With q the imputation, P(true label = 1), the family is
     doubly_robust    a = 1                           b = q + o / p (t - q)
     mixture          w = 1                           d = log P(record | liked) / P(record | not liked)
 
+Around it: weights cut at a cap or shrunk, with the bias that this buys (`unskew.estimators.bounded`).
+
 **One response or a pair.** The functions do not ask which. For a pair the label is 1 when the response in
 slot A won, and slots must mean something (display position, model): fnr is then the rate at which a true win
 of A is recorded as a win of B, fpr the reverse, and fnr != fpr is position bias. Pairs kept as (chosen,
@@ -30,6 +32,12 @@ label and imputation into their complements, and the columns into `swap(columns)
 The label of a row that was not observed is ignored and may be nan. Nothing is clipped without a count.
 """
 
+from unskew.estimators.bounded import (
+    clipped_doubly_robust,
+    clipped_ips,
+    shrunk_doubly_robust,
+    shrunk_ips,
+)
 from unskew.estimators.checks import CAP, FLOOR, MIN_D
 from unskew.estimators.columns import Columns, Counts, Mixture, combine, ess, pairs_from_items, swap
 from unskew.estimators.family import (
@@ -50,6 +58,8 @@ __all__ = [
     "Counts",
     "Mixture",
     "classwise_ips",
+    "clipped_doubly_robust",
+    "clipped_ips",
     "combine",
     "doubly_robust",
     "ess",
@@ -58,6 +68,8 @@ __all__ = [
     "naive",
     "noise_corrected",
     "pairs_from_items",
+    "shrunk_doubly_robust",
+    "shrunk_ips",
     "snips",
     "swap",
 ]
