@@ -19,7 +19,8 @@ and may leave [0, 1]. With q the imputation, P(true label = 1), the family is
     doubly_robust    a = 1                           b = q + o / p (t - q)
     mixture          w = 1                           d = log P(record | liked) / P(record | not liked)
 
-Around it: weights cut at a cap or shrunk, with the bias that this buys (`unskew.estimators.bounded`).
+Around it: `imputation` (a = 1, b = q), the fit of q for the more robust DR (`mrdr_fit`), weights cut at a cap
+or shrunk, with the bias that this buys (`unskew.estimators.bounded`).
 
 **One response or a pair.** The functions do not ask which. For a pair the label is 1 when the response in
 slot A won, and slots must mean something (display position, model): fnr is then the rate at which a true win
@@ -49,6 +50,7 @@ from unskew.estimators.family import (
     noise_corrected,
     snips,
 )
+from unskew.estimators.imputed import imputation, mrdr_fit
 
 __all__ = [
     "CAP",
@@ -63,8 +65,10 @@ __all__ = [
     "combine",
     "doubly_robust",
     "ess",
+    "imputation",
     "ips",
     "mixture",
+    "mrdr_fit",
     "naive",
     "noise_corrected",
     "pairs_from_items",
