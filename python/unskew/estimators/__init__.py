@@ -20,7 +20,8 @@ and may leave [0, 1]. With q the imputation, P(true label = 1), the family is
     mixture          w = 1                           d = log P(record | liked) / P(record | not liked)
 
 Around it: `imputation` (a = 1, b = q), the fit of q for the more robust DR (`mrdr_fit`), weights cut at a cap
-or shrunk, with the bias that this buys (`unskew.estimators.bounded`).
+or shrunk, with the bias that this buys (`unskew.estimators.bounded`), the variance of a target
+(`target_variance`, `robust_wins`).
 
 **One response or a pair.** The functions do not ask which. For a pair the label is 1 when the response in
 slot A won, and slots must mean something (display position, model): fnr is then the rate at which a true win
@@ -51,6 +52,7 @@ from unskew.estimators.family import (
     snips,
 )
 from unskew.estimators.imputed import imputation, mrdr_fit
+from unskew.estimators.variance import robust_wins, target_variance
 
 __all__ = [
     "CAP",
@@ -72,8 +74,10 @@ __all__ = [
     "naive",
     "noise_corrected",
     "pairs_from_items",
+    "robust_wins",
     "shrunk_doubly_robust",
     "shrunk_ips",
     "snips",
     "swap",
+    "target_variance",
 ]
