@@ -20,7 +20,8 @@ and may leave [0, 1]. With q the imputation, P(true label = 1), the family is
     mixture          w = 1                           d = log P(record | liked) / P(record | not liked)
 
 Around it: `imputation` (a = 1, b = q), the fit of q for the more robust DR (`mrdr_fit`), weights cut at a cap
-or shrunk, with the bias that this buys (`unskew.estimators.bounded`), the variance of a target
+or shrunk, with the bias that this buys (`unskew.estimators.bounded`), positive-unlabelled targets for kinds
+that never happen to disliked responses (`unskew.estimators.unlabelled`), the variance of a target
 (`target_variance`, `robust_wins`).
 
 **One response or a pair.** The functions do not ask which. For a pair the label is 1 when the response in
@@ -52,6 +53,7 @@ from unskew.estimators.family import (
     snips,
 )
 from unskew.estimators.imputed import imputation, mrdr_fit
+from unskew.estimators.unlabelled import Posterior, implicit_posterior, nnpu, positive_unlabelled
 from unskew.estimators.variance import robust_wins, target_variance
 
 __all__ = [
@@ -61,19 +63,23 @@ __all__ = [
     "Columns",
     "Counts",
     "Mixture",
+    "Posterior",
     "classwise_ips",
     "clipped_doubly_robust",
     "clipped_ips",
     "combine",
     "doubly_robust",
     "ess",
+    "implicit_posterior",
     "imputation",
     "ips",
     "mixture",
     "mrdr_fit",
     "naive",
+    "nnpu",
     "noise_corrected",
     "pairs_from_items",
+    "positive_unlabelled",
     "robust_wins",
     "shrunk_doubly_robust",
     "shrunk_ips",
