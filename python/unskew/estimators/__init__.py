@@ -21,8 +21,8 @@ and may leave [0, 1]. With q the imputation, P(true label = 1), the family is
 
 Around it: `imputation` (a = 1, b = q), the fit of q for the more robust DR (`mrdr_fit`), weights cut at a cap
 or shrunk, with the bias that this buys (`unskew.estimators.bounded`), positive-unlabelled targets for kinds
-that never happen to disliked responses (`unskew.estimators.unlabelled`), the variance of a target
-(`target_variance`, `robust_wins`).
+that never happen to disliked responses (`unskew.estimators.unlabelled`, `implicit_em`), the variance of a
+target (`target_variance`, `robust_wins`).
 
 **One response or a pair.** The functions do not ask which. For a pair the label is 1 when the response in
 slot A won, and slots must mean something (display position, model): fnr is then the rate at which a true win
@@ -52,6 +52,7 @@ from unskew.estimators.family import (
     noise_corrected,
     snips,
 )
+from unskew.estimators.implicit import Implicit, implicit_em
 from unskew.estimators.imputed import imputation, mrdr_fit
 from unskew.estimators.unlabelled import Posterior, implicit_posterior, nnpu, positive_unlabelled
 from unskew.estimators.variance import robust_wins, target_variance
@@ -62,6 +63,7 @@ __all__ = [
     "MIN_D",
     "Columns",
     "Counts",
+    "Implicit",
     "Mixture",
     "Posterior",
     "classwise_ips",
@@ -70,6 +72,7 @@ __all__ = [
     "combine",
     "doubly_robust",
     "ess",
+    "implicit_em",
     "implicit_posterior",
     "imputation",
     "ips",
