@@ -22,7 +22,8 @@ and may leave [0, 1]. With q the imputation, P(true label = 1), the family is
 Around it: `imputation` (a = 1, b = q), the fit of q for the more robust DR (`mrdr_fit`), weights cut at a cap
 or shrunk, with the bias that this buys (`unskew.estimators.bounded`), positive-unlabelled targets for kinds
 that never happen to disliked responses (`unskew.estimators.unlabelled`, `implicit_em`), the variance of a
-target (`target_variance`, `robust_wins`).
+target (`target_variance`, `robust_wins`), and remedies for pairs that several models do not believe
+(`unskew.estimators.strength`).
 
 **One response or a pair.** The functions do not ask which. For a pair the label is 1 when the response in
 slot A won, and slots must mean something (display position, model): fnr is then the rate at which a true win
@@ -54,6 +55,16 @@ from unskew.estimators.family import (
 )
 from unskew.estimators.implicit import Implicit, implicit_em
 from unskew.estimators.imputed import imputation, mrdr_fit
+from unskew.estimators.strength import (
+    Strength,
+    adaptive_margin,
+    agreement,
+    drop,
+    flip,
+    preference_strength,
+    smooth,
+    weakest,
+)
 from unskew.estimators.unlabelled import Posterior, implicit_posterior, nnpu, positive_unlabelled
 from unskew.estimators.variance import robust_wins, target_variance
 
@@ -66,12 +77,17 @@ __all__ = [
     "Implicit",
     "Mixture",
     "Posterior",
+    "Strength",
+    "adaptive_margin",
+    "agreement",
     "classwise_ips",
     "clipped_doubly_robust",
     "clipped_ips",
     "combine",
     "doubly_robust",
+    "drop",
     "ess",
+    "flip",
     "implicit_em",
     "implicit_posterior",
     "imputation",
@@ -83,10 +99,13 @@ __all__ = [
     "noise_corrected",
     "pairs_from_items",
     "positive_unlabelled",
+    "preference_strength",
     "robust_wins",
     "shrunk_doubly_robust",
     "shrunk_ips",
+    "smooth",
     "snips",
     "swap",
     "target_variance",
+    "weakest",
 ]

@@ -21,6 +21,10 @@ class Counts:
         raised: rows whose D was raised to 1e-6, only with `unsafe`.
         unoffered: rows on which no kind was offered; they weigh nothing.
         shrunk: observed rows whose weight was shrunk to less than half.
+        dropped: rows that `drop` left without weight.
+        flipped: rows whose preference `flip` turned round.
+        smoothed: rows whose target `smooth` moved.
+        held: rows whose margin `adaptive_margin` raised to the least one.
     """
 
     clipped: int = 0
@@ -29,6 +33,10 @@ class Counts:
     raised: int = 0
     unoffered: int = 0
     shrunk: int = 0
+    dropped: int = 0
+    flipped: int = 0
+    smoothed: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +150,7 @@ def pairs_from_items(items: Columns, row_a: ArrayLike, row_b: ArrayLike) -> Colu
 
 def _changed(kinds: Sequence[Columns]) -> dict[str, int]:
     """What was counted while the columns were made, summed."""
-    names = ("clipped", "raised", "shrunk")
+    names = ("clipped", "raised", "shrunk", "dropped", "flipped", "smoothed", "held")
     return {name: sum(getattr(columns.counts, name) for columns in kinds) for name in names}
 
 
