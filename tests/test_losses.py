@@ -488,5 +488,6 @@ def test_wrong_use_is_refused(given, message):
 
 
 def test_public_names():
-    assert losses.__all__ == ["FLOOR", "Stats", "brier", "folded", "logistic", "mixture", "raw"]
+    rowwise, batch = ["brier", "logistic", "mixture"], ["absolute", "class_risks", "flooding", "non_negative"]
+    assert losses.__all__ == sorted(["FLOOR", "Stats", "folded", "raw", *rowwise, *batch])
     assert list(product(["folded"], NAMES)) == FORMS[:3]

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import find, given
+from hypothesis import find, given, settings
 
 from unskew import testing
 from unskew.estimators import Columns, doubly_robust, ips, naive
@@ -166,12 +166,27 @@ def test_unknown_argument_is_named_with_the_known_ones():
             "['propensity', 'p1', 'p0', 'fnr', 'fpr', 'imputation']",
         ),
         ({"selection": "mnar"}, "selection is 'mnar'; it must be 'features' or 'label'"),
+        (
+            {"zero": ("fnr", "p0")},
+            "zero names ['p0']; under selection by features it can name ['fnr', 'fpr']",
+        ),
     ],
 )
 def test_wrong_options_are_refused(options, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole message is compared)
         assert_unbiased(ips, **options)
     assert str(caught.value) == message
+
+
+@settings(max_examples=20)
+@given(problems(selection="label", zero=("p0", "fpr")))
+def test_truths_can_be_zero_and_are_told_so(problem):
+    assert not any(problem.p0)
+    assert not any(problem.fpr)
+    assert any(problem.p1)
+    assert np.array_equal(problem.given["p0"], problem.p0)
+    assert np.array_equal(problem.given["propensity"], problem.liked * problem.p1)
+    assert np.array_equal(problem.chances()[:, 2], problem.liked * problem.p1 * (1 - problem.fnr))
 
 
 @given(problems(selection="label", right=("propensity", "p1", "imputation")))

@@ -92,7 +92,13 @@ class Problem:
         return "\n".join(f"  {name:<17}" + "".join(f"{v!s:>8}" for v in columns[name]) for name in columns)
 
 
-def problems(*, rows: int = 2, selection: Selection = "features", right: Collection[str] = TRUTHS) -> Any:
+def problems(
+    *,
+    rows: int = 2,
+    selection: Selection = "features",
+    right: Collection[str] = TRUTHS,
+    zero: Collection[str] = (),
+) -> Any:
     """Hypothesis strategy of `Problem`: probabilities on a grid of twentieths, 0 and 1 included.
 
     Args:
@@ -100,16 +106,24 @@ def problems(*, rows: int = 2, selection: Selection = "features", right: Collect
         selection: `features` (whether feedback is given does not depend on the true label) or `label`.
         right: nuisances told as they are, among `propensity`, `p1`, `p0`, `fnr`, `fpr`, `imputation`; the
             others are arbitrary. The right propensity is P(observed), the right imputation P(true label = 1).
+        zero: truths that are 0, among `fnr`, `fpr`, and `p0` under selection by `label`. Feedback that never
+            comes from disliked responses has p0 = 0.
 
     Raises:
         ImportError: hypothesis is not installed.
-        ValueError: an unknown selection or nuisance.
+        ValueError: an unknown selection or nuisance, or a truth that cannot be 0.
     """
     unknown = sorted(set(right) - {*TRUTHS, "imputation"})
     if unknown:
         raise ValueError(f"right names {unknown}; the nuisances are {[*TRUTHS, 'imputation']}")
     if selection not in ("features", "label"):
         raise ValueError(f"selection is {selection!r}; it must be 'features' or 'label'")
+    possible = {"fnr", "fpr"} | ({"p0"} if selection == "label" else set())
+    if not set(zero) <= possible:
+        raise ValueError(
+            f"zero names {sorted(set(zero) - possible)}; under selection by {selection} it can name "
+            f"{sorted(possible)}"
+        )
     st = _hypothesis().strategies
 
     def each(values: Sequence[int]) -> Any:
@@ -125,6 +139,8 @@ def problems(*, rows: int = 2, selection: Selection = "features", right: Collect
     def problem(
         liked: Array, p1: Array, p0: Array, fnr: Array, fpr: Array, wrong: Mapping[str, Array], scores: Array
     ) -> Problem:
+        truths = {"fnr": fnr, "fpr": fpr, "p0": p0}
+        fnr, fpr, p0 = (0 * truth if name in zero else truth for name, truth in truths.items())
         p0 = p1 if selection == "features" else p0
         told = {"propensity": liked * p1 + (1 - liked) * p0, "p1": p1, "p0": p0, "fnr": fnr, "fpr": fpr}
         given = {**told, "imputation": liked, **wrong}
@@ -188,6 +204,7 @@ def assert_unbiased(
     *,
     selection: Selection = "features",
     right: Collection[str] = TRUTHS,
+    zero: Collection[str] = (),
     target: Callable[[Array], Array] = lambda liked: liked,
     clean: "Literal['logistic', 'brier'] | Callable[[Any, Any], Any]" = "logistic",
     dtype: Literal["float64", "float32"] = "float64",
@@ -207,6 +224,7 @@ def assert_unbiased(
             the loss of each row or their mean.
         selection: `features` or `label`: what decides whether feedback is given.
         right: nuisances told as they are; the others are arbitrary, so the check asks for robustness to them.
+        zero: truths that are 0, as in `problems`.
         target: P(true label = 1) of the rows [N] to the clean target of what is returned, for estimators that
             return something else than rows, such as pairs.
         clean: the clean loss a loss is compared with, or a function (scores, target) -> loss of each row.
@@ -249,7 +267,7 @@ def assert_unbiased(
         report_multiple_bugs=False,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    run = once(hypothesis.given(problems(rows=rows, selection=selection, right=right))(check))
+    run = once(hypothesis.given(problems(rows=rows, selection=selection, right=right, zero=zero))(check))
     try:
         run()
     except AssertionError as error:

@@ -19,6 +19,12 @@ and may leave [0, 1]. With q the imputation, P(true label = 1), the family is
     doubly_robust    a = 1                           b = q + o / p (t - q)
     mixture          w = 1                           d = log P(record | liked) / P(record | not liked)
 
+Around it: `imputation` (a = 1, b = q), the fit of q for the more robust DR (`mrdr_fit`), weights cut at a cap
+or shrunk, with the bias that this buys (`unskew.estimators.bounded`), positive-unlabelled targets for kinds
+that never happen to disliked responses (`unskew.estimators.unlabelled`, `implicit_em`), the variance of a
+target (`target_variance`, `robust_wins`), and remedies for pairs that several models do not believe
+(`unskew.estimators.strength`).
+
 **One response or a pair.** The functions do not ask which. For a pair the label is 1 when the response in
 slot A won, and slots must mean something (display position, model): fnr is then the rate at which a true win
 of A is recorded as a win of B, fpr the reverse, and fnr != fpr is position bias. Pairs kept as (chosen,
@@ -30,6 +36,12 @@ label and imputation into their complements, and the columns into `swap(columns)
 The label of a row that was not observed is ignored and may be nan. Nothing is clipped without a count.
 """
 
+from unskew.estimators.bounded import (
+    clipped_doubly_robust,
+    clipped_ips,
+    shrunk_doubly_robust,
+    shrunk_ips,
+)
 from unskew.estimators.checks import CAP, FLOOR, MIN_D
 from unskew.estimators.columns import Columns, Counts, Mixture, combine, ess, pairs_from_items, swap
 from unskew.estimators.family import (
@@ -41,6 +53,20 @@ from unskew.estimators.family import (
     noise_corrected,
     snips,
 )
+from unskew.estimators.implicit import Implicit, implicit_em
+from unskew.estimators.imputed import imputation, mrdr_fit
+from unskew.estimators.strength import (
+    Strength,
+    adaptive_margin,
+    agreement,
+    drop,
+    flip,
+    preference_strength,
+    smooth,
+    weakest,
+)
+from unskew.estimators.unlabelled import Posterior, implicit_posterior, nnpu, positive_unlabelled
+from unskew.estimators.variance import robust_wins, target_variance
 
 __all__ = [
     "CAP",
@@ -48,16 +74,38 @@ __all__ = [
     "MIN_D",
     "Columns",
     "Counts",
+    "Implicit",
     "Mixture",
+    "Posterior",
+    "Strength",
+    "adaptive_margin",
+    "agreement",
     "classwise_ips",
+    "clipped_doubly_robust",
+    "clipped_ips",
     "combine",
     "doubly_robust",
+    "drop",
     "ess",
+    "flip",
+    "implicit_em",
+    "implicit_posterior",
+    "imputation",
     "ips",
     "mixture",
+    "mrdr_fit",
     "naive",
+    "nnpu",
     "noise_corrected",
     "pairs_from_items",
+    "positive_unlabelled",
+    "preference_strength",
+    "robust_wins",
+    "shrunk_doubly_robust",
+    "shrunk_ips",
+    "smooth",
     "snips",
     "swap",
+    "target_variance",
+    "weakest",
 ]

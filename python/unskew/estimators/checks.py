@@ -23,18 +23,41 @@ _UNSAFE_D = Fraction(1, 10**6)  # where the public CausalRM code floors D
 def aligned(label: ArrayLike, observed: ArrayLike, **nuisances: ArrayLike) -> list[Array]:
     """Label (0 where unobserved), observed and the nuisances, all float64 or all Fraction, of one length."""
     o = np.asarray(observed)
-    if o.ndim != 1:
-        raise ValueError(f"observed has shape {o.shape}; one dimension is needed, a number for each row")
+    columns = {"observed": o, "label": np.asarray(label)}
+    columns |= {name: np.asarray(value) for name, value in nuisances.items()}
+    _shaped(columns)
     require((o == 0) | (o == 1), "observed", o, "0 or 1", "1 where feedback was given")
-    columns = {"label": np.asarray(label)} | {name: np.asarray(value) for name, value in nuisances.items()}
-    for name, values in columns.items():
-        if values.ndim and values.shape != o.shape:
-            raise ValueError(f"{name} has shape {values.shape}, observed {o.shape}; the same is needed")
-    exact = any(values.dtype == object for values in columns.values())
     columns["label"] = np.where(o == 1, columns["label"], 0)
-    y, *rest = (np.broadcast_to(_numbers(values, exact), o.shape) for values in columns.values())
+    exact = any(values.dtype == object for name, values in columns.items() if name != "observed")
+    o, y, *rest = _alike(columns, exact)
     require((y >= 0) & (y <= 1), "label", y, "in [0, 1] where observed", "1 is liked, or A won; 0 is not")
-    return [y, _numbers(o, exact), *rest]
+    return [y, o, *rest]
+
+
+def probabilities(**columns: ArrayLike) -> list[Array]:
+    """Columns in [0, 1], all float64 or all Fraction, of the length of the first."""
+    given = {name: np.asarray(value) for name, value in columns.items()}
+    _shaped(given)
+    found = _alike(given, any(values.dtype == object for values in given.values()))
+    for name, values in zip(columns, found, strict=True):
+        require((values >= 0) & (values <= 1), name, values, "in [0, 1]", "it is a probability, not a logit")
+    return found
+
+
+def _shaped(columns: dict[str, Array]) -> None:
+    """Raise unless the first column has one dimension and the others its shape, or none."""
+    (first, rows), *others = columns.items()
+    if rows.ndim != 1:
+        raise ValueError(f"{first} has shape {rows.shape}; one dimension is needed, a number for each row")
+    for name, values in others:
+        if values.ndim and values.shape != rows.shape:
+            raise ValueError(f"{name} has shape {values.shape}, {first} {rows.shape}; the same is needed")
+
+
+def _alike(columns: dict[str, Array], exact: bool) -> list[Array]:
+    """All as Fractions or all as float64, of the length of the first; one number is repeated."""
+    shape = next(iter(columns.values())).shape
+    return [np.broadcast_to(_numbers(values, exact), shape) for values in columns.values()]
 
 
 def _numbers(values: Array, exact: bool) -> Array:

@@ -14,11 +14,17 @@ class Counts:
     """Rows an estimator did not take as they came.
 
     Args:
-        clipped: observed rows whose propensity was raised to the floor (pairs from items: items).
+        clipped: observed rows whose propensity was raised to the floor, or whose weight was cut at the cap
+            (pairs from items: items).
         outside: rows whose target b / a is outside [0, 1] (b outside [0, a]).
         capped: rows whose |d| was cut at the cap.
         raised: rows whose D was raised to 1e-6, only with `unsafe`.
         unoffered: rows on which no kind was offered; they weigh nothing.
+        shrunk: observed rows whose weight was shrunk to less than half.
+        dropped: rows that `drop` left without weight.
+        flipped: rows whose preference `flip` turned round.
+        smoothed: rows whose target `smooth` moved.
+        held: rows whose margin `adaptive_margin` raised to the least one.
     """
 
     clipped: int = 0
@@ -26,6 +32,11 @@ class Counts:
     capped: int = 0
     raised: int = 0
     unoffered: int = 0
+    shrunk: int = 0
+    dropped: int = 0
+    flipped: int = 0
+    smoothed: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,9 +116,8 @@ def combine(kinds: Sequence[Columns], weight: ArrayLike, offered: ArrayLike) -> 
     both = make(
         sum(a for a, _ in parts),
         sum(b for _, b in parts),
-        clipped=sum(columns.counts.clipped for columns in kinds),
-        raised=sum(columns.counts.raised for columns in kinds),
         unoffered=count(total == 0),
+        **_changed(kinds),
     )
     return replace(both, m=kinds[0].m)
 
@@ -135,7 +145,13 @@ def pairs_from_items(items: Columns, row_a: ArrayLike, row_b: ArrayLike) -> Colu
         require(inside, name, rows, f"in [0, {len(items.b)})", "it numbers the items", unit="pair")
     require(items.m == 0, "margin of the items", items.m, "0", "a pair has a margin, its items do not")
     b = (1 + items.b[ahead] - items.b[behind]) / 2
-    return make(b * 0 + 1, b, clipped=items.counts.clipped, raised=items.counts.raised)
+    return make(b * 0 + 1, b, **_changed([items]))
+
+
+def _changed(kinds: Sequence[Columns]) -> dict[str, int]:
+    """What was counted while the columns were made, summed."""
+    names = ("clipped", "raised", "shrunk", "dropped", "flipped", "smoothed", "held")
+    return {name: sum(getattr(columns.counts, name) for columns in kinds) for name in names}
 
 
 def swap(columns: Columns) -> Columns:
