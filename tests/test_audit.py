@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -245,6 +246,16 @@ def test_rates_from_anchors_are_amber_at_best(healthy):
     anchors = noise.quantile_anchors(np.linspace(0.1, 0.9, 50))
     verdict = audit.audit(healthy, rates={"thumbs": anchors})
     assert gate(verdict, "thumbs: rates from anchors").colour == "amber"
+    assert verdict.estimators["noise_corrected"] == "amber"
+
+
+@pytest.mark.parametrize("source", [s for s in get_args(noise.records.Source) if s not in ("known", "gold")])
+def test_rates_that_rest_on_an_assumption_are_amber_at_best(healthy, source):
+    told = replace(noise.known(0.1, 0.2, sd=(0.01, 0.01), kind="thumbs"), source=source)
+    verdict = audit.audit(healthy, rates={"thumbs": told})
+    found = gate(verdict, f"thumbs: rates from {source}")
+    assert found.colour == "amber"
+    assert found.sentence.startswith("The error rates of thumbs ")
     assert verdict.estimators["noise_corrected"] == "amber"
 
 

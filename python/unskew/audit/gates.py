@@ -196,12 +196,19 @@ def _noise(case: Case) -> Iterator[Gate]:
         return
     colour: Colour = "amber" if D < D_AMBER else "green"
     yield case.gate("error rates", D, limit, colour, said, TARGETS)
-    if rates.source == "anchors":
-        said = (
-            f"The error rates of {name} are read off the ends of a fitted curve, which selection shifts; "
-            "nothing but gold labels can confirm them."
-        )
-        yield case.gate("rates from anchors", "anchors", "gold or known", "amber", said, TARGETS)
+    if rates.source in ASSUMED:
+        said = f"The error rates of {name} {ASSUMED[rates.source]}; nothing but gold labels can confirm them."
+        yield case.gate(f"rates from {rates.source}", rates.source, "gold or known", "amber", said, TARGETS)
+
+
+ASSUMED = {
+    "anchors": "are read off the ends of a fitted curve, which selection shifts",
+    "confident joint": "rest on predictions that are right about who is sure, which selection shifts",
+    "agreement": "rest on labels that err independently; errors that people share do not show",
+    "swaps": "rest on two orders that err independently; a preference for the worse answer shows in neither",
+    "dawid-skene": "rest on sources that err independently; errors that they share do not show",
+}
+"""Where rates come from without gold, and on what they rest."""
 
 
 def _label_test(case: Case) -> Iterator[Gate]:
