@@ -41,8 +41,7 @@ def target_variance(
         ValueError: a shape or a value is not as described.
 
     Source: Dudík et al., "Doubly Robust Policy Evaluation and Optimization" (2014), the variance of DR, for
-        one
-    row and a denoised label (Natarajan et al. 2013).
+    one row and a denoised label (Natarajan et al. 2013).
     """
     e, p, ref, miss, false = probabilities(
         liked=liked, propensity=propensity, reference=reference, fnr=fnr, fpr=fpr
