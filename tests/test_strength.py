@@ -160,6 +160,8 @@ def test_remedies_at_known_numbers():
     assert (moved.m.tolist(), moved.counts) == ([1.5, 1.5, -1.5], Counts())
     kept = adaptive_margin(pairs, [1.5, 1.5, -1.5], least=0)
     assert (kept.m.tolist(), kept.counts) == ([1.5, 0, -1.5], Counts(held=1))
+    strict = adaptive_margin(pairs, [1.5, 1.5, -1.5], least=0.5)  # nothing to hold where nothing was recorded
+    assert (strict.m.tolist(), strict.counts) == ([1.5, -0.5, -1.5], Counts(held=1))
     assert adaptive_margin(moved, [1.0, 1.0, 1.0]).m.tolist() == [2.5, 2.5, -0.5]
 
 
