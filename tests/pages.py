@@ -134,7 +134,7 @@ GATES = rows(
 
 def policy_run() -> dict:
     """Policies on a naive reward, which is hacked, on ours, and on the truth."""
-    start = {"final": {"true": around(0.1, 0.12), "proxy": around(0.0, 0.1), "kl": 0.0}}
+    start = {"final": {"true": around(0.1, 0.12), "liked": around(0.52, 0.03), "proxy": 0.0, "kl": 0.0}}
     arms = []
     for role, name, end in (("naive", "naive", -0.2), ("ours", "evidence", 1.1), ("ideal", "true", 1.6)):
         draw = random.Random(len(name))
@@ -151,6 +151,7 @@ def policy_run() -> dict:
         ]
         final = {
             "true": around(0.1 + end, 0.1),
+            "liked": around(0.52 + end / 5, 0.03),
             "proxy": around(4, 0.2),
             "kl": 6.0,
             "win_rate": around(0.5 + end / 5, 0.05),

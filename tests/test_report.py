@@ -145,7 +145,9 @@ def test_empty_run_still_makes_every_section():
 
 def test_policies_and_transformers_have_sections_where_there_are_any(run):
     page = checked(run)
-    assert "A policy trained on the corrected reward is truly worth 1.20 (before training 0.10)" in page.text
+    ours = "A policy trained on the corrected reward is truly worth"
+    assert f"{ours} 0.74 in P(liked) (before training 0.52); trained on the naive reward 0.48" in page.text
+    assert f"{ours} 1.20 in true reward (before training 0.10)" in page.text
     assert "trained on the naive reward −0.10, on the true reward 1.70: 72 % of the gap." in page.text
     for said in ("held-out mixture loss", "Reward over distance", "First, measure. evidence", "won"):
         assert said in page.sections["policy"] + page.sections["learning"]

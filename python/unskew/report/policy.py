@@ -132,22 +132,28 @@ def learning(run: Run) -> Html:
 
 def outcome(run: Run) -> list[str]:
     """The result in words: what training on a reward was truly worth."""
+    told = (_outcome(run, key, unit) for key, unit in (("liked", "in P(liked)"), ("true", "in true reward")))
+    return [sentence for sentence in told if sentence]
+
+
+def _outcome(run: Run, key: str, unit: str) -> str:
+    """The same in one unit; empty where it is unknown."""
     found = mapping(run.get("policy"))
     arms = mappings(found.get("arms"))
-    start = figure_of(mapping(found.get("start")), "true").value
+    start = figure_of(mapping(found.get("start")), key).value
 
     def worth(role: str) -> float | None:
-        return next((figure_of(arm, "true").value for arm in arms if role_of(arm) == role), None)
+        return next((figure_of(arm, key).value for arm in arms if role_of(arm) == role), None)
 
     naive, ours, ideal = (worth(role) for role in ("naive", "ours", "ideal"))
     if ours is None:
-        return []
-    said = f"A policy trained on the corrected reward is truly worth {fixed(ours, 2)}"
+        return ""
+    said = f"A policy trained on the corrected reward is truly worth {fixed(ours, 2)} {unit}"
     said += f" (before training {fixed(start, 2)})" if start is not None else ""
     if naive is None:
-        return [said + "."]
+        return said + "."
     said += f"; trained on the naive reward {fixed(naive, 2)}"
     if ideal is None or ideal <= naive:
-        return [said + "."]
+        return said + "."
     share = (ours - naive) / (ideal - naive)
-    return [f"{said}, on the true reward {fixed(ideal, 2)}: {100 * share:.0f} % of the gap."]
+    return f"{said}, on the true reward {fixed(ideal, 2)}: {100 * share:.0f} % of the gap."
