@@ -71,6 +71,7 @@ def slow(store):
         "cell": [said["cell"] for _, _, said in live],
         "policy_prob": [np.nan if row["policy_prob"] is None else row["policy_prob"] for _, row, _ in live],
         "request": [row["request_id"] for _, row, _ in live],
+        "key": [row["user_key"] for _, row, _ in live],
     }
 
 
@@ -80,7 +81,7 @@ def check(store):
     assert found.kinds == tuple(kinds)
     assert len(found) == len(expected["row"])
     for name, column in expected.items():
-        if name != "request":
+        if name not in ("request", "key"):
             have = getattr(found, name)
             assert_array_equal(have, np.reshape(column, np.shape(have)), err_msg=name)
             assert np.size(have) == np.size(column)
@@ -88,6 +89,9 @@ def check(store):
         together = [r for g, r in zip(found.group, expected["request"], strict=True) if g == group]
         assert len(together) == (1 if request is None else expected["request"].count(request))
         assert set(together) == {request}
+    codes = set(zip(found.user.tolist(), expected["key"], strict=True))
+    assert len(codes) == len({user for user, _ in codes}) == len({key for _, key in codes})
+    assert all((user == -1) == (key is None) for user, key in codes)
     return found, expected
 
 

@@ -31,6 +31,7 @@ class Examples:
         response_id: the product's id. Length N.
         prompt_hash: first 64 bits of the prompt's hash, the key of every fold. Shape [N].
         group: code of the request whose candidates were shown together. Shape [N].
+        user: code of the user, -1 where unknown. Shape [N].
         kinds: the K kinds, in bit order.
         offered, closed: the kind was offered; its attribution window has passed. Shape [N, K].
         observed, positive: anything was recorded; a positive label was recorded, or the one-sided kind
@@ -46,6 +47,7 @@ class Examples:
     response_id: list[str]
     prompt_hash: NDArray[np.uint64]
     group: Ints
+    user: Ints
     kinds: tuple[Kind, ...]
     offered: Bools
     closed: Bools
@@ -83,7 +85,9 @@ def examples(store: Store, gold: "pa.Table | None" = None) -> Examples:
     import pyarrow.compute as pc
 
     seen = store.table("observations")
-    shown = store.table("impressions", ["response_id", "request_id", "prompt_hash", "policy_prob"])
+    shown = store.table(
+        "impressions", ["response_id", "request_id", "user_key", "prompt_hash", "policy_prob"]
+    )
     live = np.flatnonzero(as_numpy(seen["live"]))
     take = pa.array(live)
     masks = {name: as_numpy(seen[name])[live] for name in ("offered", "closed_kinds", "o_kinds", "pos_kinds")}
@@ -94,10 +98,14 @@ def examples(store: Store, gold: "pa.Table | None" = None) -> Examples:
     def unpack(name: str) -> Bools:
         return (masks[name][:, None] >> bits & 1).astype(bool)
 
-    request = shown["request_id"].take(take).combine_chunks().dictionary_encode()
-    group = as_numpy(pc.fill_null(request.indices, -1)).astype(np.int64)
+    def code(name: str) -> Ints:
+        """Numbers for the values of a column, -1 for null."""
+        found = shown[name].take(take).combine_chunks().dictionary_encode()
+        return as_numpy(pc.fill_null(found.indices, -1)).astype(np.int64)
+
+    group = code("request_id")
     alone = group < 0
-    group[alone] = len(request.dictionary) + np.arange(alone.sum())
+    group[alone] = group.max(initial=-1) + 1 + np.arange(alone.sum())
     prompt = shown["prompt_hash"].take(take).combine_chunks()
     key = np.frombuffer(prompt.buffers()[1], dtype="<u8").reshape(-1, 2)[prompt.offset :][: len(live), 0]
 
@@ -119,6 +127,7 @@ def examples(store: Store, gold: "pa.Table | None" = None) -> Examples:
         response_id=shown["response_id"].take(take).to_pylist(),
         prompt_hash=key.astype(np.uint64),
         group=group,
+        user=code("user_key"),
         kinds=kinds,
         offered=unpack("offered"),
         closed=unpack("closed_kinds"),

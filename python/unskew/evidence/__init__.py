@@ -1,12 +1,13 @@
 """Evidence: everything recorded about a response, silence and gold included, as one number.
 
-    found = evidence.fit(X, kinds, usable, observed, positive, prompt_hash, gold=gold)
+    found = evidence.fit(X, kinds, usable, observed, positive, prompt_hash, gold=gold, user=user)
     found.d          log P(recorded | liked) / P(recorded | not liked), out of fold: feeds any reward model
     found.q          P(liked | x), out of fold: the imputation
     found.tables     P(happened | liked), error rates, ... with intervals
     found.columns()  (w, d, m) for the mixture loss
 
-`likelihood` states the formula, `fit` minimises it, `tables` reads the rates, `result` is what comes out.
+`likelihood` states the formula, `descent` minimises it, `fit` does so out of fold, `tables` reads the rates,
+`result` is what comes out. An AI judge is one more two-sided kind.
 """
 
 from unskew.evidence.fit import fit

@@ -12,8 +12,9 @@ kinds of log P(recorded | x, r), a row loses
     no gold label      softplus(z) - logaddexp(z + l_1, l_0)
     gold label y       softplus(z) - y (z + l_1) - (1 - y) l_0
 
-z and g_k are linear in the features, with an offset each. Without g_k the hidden class turns into "gets
-feedback" as soon as some feature scales the rate of feedback, so there is no way to leave them out. Signs are
+z and g_k are linear in the features, with an offset each, and g_k has a random effect of the user. Without
+g_k the hidden class turns into "gets feedback" as soon as some feature or some people's habit scales the rate
+of feedback, so there is no way to leave them out. Signs are
 fixed by what a kind means: contrast > 0 (fnr + fpr < 1), effect > 0 for a positive and < 0 for a negative
 one-sided kind; the effect of a two-sided kind, who answers, is free.
 
@@ -41,6 +42,7 @@ class Record:
         happened: anything was recorded. Shape [N, K], bool.
         up: sign of the recorded label of a two-sided kind: 1, -1, and 0 where there is none. Shape [N, K].
         gold: true label in [0, 1], NaN where there is none. Shape [N].
+        user: code of the user, -1 where unknown. Shape [N].
         sign: 0 for two-sided kinds, 1 and -1 for positive and negative one-sided ones. Shape [K].
     """
 
@@ -48,11 +50,19 @@ class Record:
     happened: Tensor
     up: Tensor
     gold: Tensor
+    user: Tensor
     sign: Tensor
 
     def at(self, rows: Tensor) -> "Record":
         """The given rows."""
-        return Record(self.usable[rows], self.happened[rows], self.up[rows], self.gold[rows], self.sign)
+        return Record(
+            self.usable[rows],
+            self.happened[rows],
+            self.up[rows],
+            self.gold[rows],
+            self.user[rows],
+            self.sign,
+        )
 
 
 class Tables(NamedTuple):
@@ -120,11 +130,17 @@ def losses(line: Tensor, tables: Tables, record: Record) -> Tensor:
 
 
 def record_of(
-    kinds: Sequence[Kind], usable: Tensor, observed: Tensor, positive: Tensor, gold: Tensor
+    kinds: Sequence[Kind],
+    usable: Tensor,
+    observed: Tensor,
+    positive: Tensor,
+    gold: Tensor,
+    user: Tensor | None = None,
 ) -> Record:
     """The record from the columns of a log: two-sided labels signed, one-sided kinds happened or not."""
     sign = torch.tensor([{"positive": 1.0, "negative": -1.0}.get(kind.side, 0.0) for kind in kinds])
     two = torch.tensor([kind.two_sided for kind in kinds], dtype=torch.bool)
     happened = torch.where(two, observed, positive) & usable
     up = torch.where(happened & two, 2.0 * positive - 1, 0.0)
-    return Record(usable, happened, up.double(), gold, sign.double())
+    who = torch.full((len(gold),), -1) if user is None else user
+    return Record(usable, happened, up.double(), gold, who, sign.double())

@@ -180,6 +180,7 @@ def estimate(
                 rows.prompt_hash,
                 gold=rows.gold,
                 random=rows.gold_design == RANDOM,
+                user=rows.user,
                 folds=FOLDS,
             )
     told = from_gold(rows, known, choices)
