@@ -125,6 +125,7 @@ def test_nuisances_read_back_are_those_that_were_estimated(run, store, material)
     again = open_material(store, pipeline.TrainConfig())[0]
     assert np.array_equal(again.evidence.d, material.evidence.d)
     assert np.array_equal(again.evidence.q, material.evidence.q)
+    assert again.evidence.checks == material.evidence.checks
 
 
 # --- recipes -----------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@
     found.q          P(liked | x), out of fold: the imputation
     found.tables     P(happened | liked), error rates, ... with intervals
     found.columns()  (w, d, m) for the mixture loss
+    found.checks     counts beside what the fit expects, with p values
 
 `likelihood` states the formula, `descent` minimises it, `fit` does so out of fold, `tables` reads the rates,
-`result` is what comes out. An AI judge is one more two-sided kind.
+`checks` compares the fit with the counts, `result` is what comes out. An AI judge is one more two-sided kind.
 """
 
 from unskew.evidence.fit import fit

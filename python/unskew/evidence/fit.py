@@ -21,8 +21,9 @@ from torch import Tensor
 from unskew.estimators.checks import require
 from unskew.events import Kind
 from unskew.evidence import tables as reports
+from unskew.evidence.checks import checks
 from unskew.evidence.descent import Descent
-from unskew.evidence.likelihood import Record, Tables, losses, record_given_label, record_of
+from unskew.evidence.likelihood import Record, Tables, happening, losses, record_given_label, record_of
 from unskew.evidence.result import Evidence, doubts
 from unskew.features.axes import Axes, axes
 from unskew.folds import assign
@@ -113,15 +114,20 @@ def fit(
     frame = axes(X)  # of the features alone, so one frame serves every fold
     decays, history = _choose(rows, record, frame, inside[0], fold_key)
     d, q = np.zeros((folds, len(X))), np.zeros((folds, len(X)))
+    p1, p0 = np.zeros(use.shape), np.zeros(use.shape)
     for number in range(folds):
         line, found = _fit(rows, record, frame, inside[number], decays)
         liked, disliked = record_given_label(line[:, 1:], found, record)
         d[number], q[number] = (liked - disliked).numpy(), torch.sigmoid(line[:, 0]).numpy()
+        held = fold == number
+        p1[held], p0[held] = (part[held] for part in happening(line[:, 1:], found, record))
     line, found = _fit(rows, record, frame, everywhere, decays)
     rates = reports.rows(line[everywhere], found, record.at(everywhere), kinds)
     own = q[fold, np.arange(len(X))]
-    warnings = doubts(kinds, rates, own[drawn & ~np.isnan(label)], label[drawn & ~np.isnan(label)])
-    return Evidence(d, q, fold, label, speaks, rates, decays[0], history, warnings)
+    posterior = own / (own + (1 - own) * np.exp(-d[fold, np.arange(len(X))]))
+    figures = checks(kinds, own, p1, p0, use, record.happened.numpy(), posterior, label)
+    warnings = doubts(kinds, rates, own[drawn & ~np.isnan(label)], label[drawn & ~np.isnan(label)], figures)
+    return Evidence(d, q, fold, label, speaks, rates, decays[0], history, warnings, figures)
 
 
 def _choose(

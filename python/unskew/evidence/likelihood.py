@@ -26,7 +26,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
@@ -111,6 +113,18 @@ def record_given_label(g: Tensor, tables: Tables, record: Record) -> tuple[Tenso
         return torch.where(record.usable, happening + label, 0.0).sum(1)
 
     return given(1), given(-1)
+
+
+def happening(g: Tensor, tables: Tables, record: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """P(happened | x, liked) and P(happened | x, not) of every kind. Shape [N, K] each.
+
+    Args:
+        g: log-odds of happening, label apart. Shape [N, K].
+        tables: the tables.
+        record: the record.
+    """
+    half = effect(tables, record.sign) / 2
+    return torch.sigmoid(g + half).numpy(), torch.sigmoid(g - half).numpy()
 
 
 def losses(line: Tensor, tables: Tables, record: Record) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 
 from unskew.estimators import CAP, Counts, Mixture
 from unskew.events import Kind
+from unskew.evidence.checks import Check, failures
 from unskew.evidence.tables import mean_rate
 from unskew.rates import Bools, Floats, Ints
 
@@ -32,6 +33,7 @@ class Evidence:
         decay: weight decay of z that was chosen.
         history: held-out value by decay.
         warnings: sentences about what does not fit.
+        checks: counts beside what the fit expects; see `checks`.
     """
 
     d_by: Floats = field(repr=False)
@@ -43,6 +45,7 @@ class Evidence:
     decay: float
     history: list[dict[str, float]] = field(repr=False)
     warnings: tuple[str, ...]
+    checks: list[dict[str, Any]] = field(default_factory=list, repr=False)
 
     @property
     def d(self) -> Floats:
@@ -82,7 +85,11 @@ class Evidence:
 
 
 def doubts(
-    kinds: Sequence[Kind], tables: Sequence[dict[str, Any]], q: Floats, gold: Floats
+    kinds: Sequence[Kind],
+    tables: Sequence[dict[str, Any]],
+    q: Floats,
+    gold: Floats,
+    checks: Sequence[Check] = (),
 ) -> tuple[str, ...]:
     """What a person should know before trusting a fit.
 
@@ -91,6 +98,7 @@ def doubts(
         tables: the tables.
         q: P(liked | x) out of fold, rows of random gold. Shape [G].
         gold: their labels. Shape [G].
+        checks: counts beside what the fit expects.
     """
     found = []
     for kind in kinds:
@@ -111,4 +119,11 @@ def doubts(
                 f"{q.mean():.0%}: kinds may not be independent, or their rates depend on more than the model "
                 "allows. Label more rows at random."
             )
+    if failed := failures(checks):
+        worst = failed[0]
+        found.append(
+            f"{len(failed)} of {len(checks)} counts contradict the fit, most of all {worst['check']}: "
+            f"{worst['observed']:,.0f} where {worst['expected']:,.0f} are expected. Feedback depends on more "
+            "than the model allows; trust the gold labels first."
+        )
     return tuple(found)

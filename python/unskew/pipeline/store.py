@@ -104,6 +104,7 @@ def _write(material: Material, made_from: Mapping[str, Any]) -> "tuple[dict[str,
             "decay": fit.decay,
             "history": fit.history,
             "warnings": list(fit.warnings),
+            "checks": fit.checks,
         }
     return document, pa.table(columns)
 
@@ -142,6 +143,7 @@ def _read(
             kept["decay"],
             kept["history"],
             tuple(kept["warnings"]),
+            kept["checks"],
         )
     told = from_gold(rows, rates, pairs)
     return Material(rows, X, propensities, evidence=found, known=rates, choices=pairs, **told)
