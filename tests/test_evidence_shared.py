@@ -12,7 +12,8 @@ from unskew import evidence
 from unskew.events import KIND
 from unskew.evidence import descent
 from unskew.evidence.descent import Descent
-from unskew.evidence.likelihood import record_of
+from unskew.evidence.likelihood import contrast, record_of
+from unskew.evidence.tables import mean_rate
 from unskew.features.axes import axes
 from unskew.simulate import World
 from unskew.simulate.world import chances
@@ -118,6 +119,23 @@ def test_tone_that_moves_kinds_apart_is_found_by_the_held_out_likelihood(monkeyp
     assert weak["held_out"] < strong["held_out"] - 0.05
     monkeypatch.setattr(fitting, "OWN_DECAYS", (strong["own"],))
     assert brier(found, label) < brier(evidence.fit(**given), label) - 0.04
+
+
+def test_rates_are_read_beside_heads_that_have_not_seen_the_records(monkeypatch):
+    # fnr .10, fpr .20: a head of 150 features explains part of the errors in the votes that it was fitted to.
+    monkeypatch.setattr(fitting, "DECAYS", (1e-4,))
+    monkeypatch.setattr(fitting, "OWN_DECAYS", (3e-3,))
+    _, given = product(World(selection="random"), 2400, 100, columns=150)
+    found = evidence.fit(**given)
+    columns = (given[name] for name in ("usable", "observed", "positive", "gold", "user"))
+    record = record_of(KINDS, *(torch.from_numpy(column) for column in columns))
+    X = torch.from_numpy(given["X"])
+    _, tables = fitting._fit(X, record, axes(given["X"]), torch.arange(len(X)), (1e-4, 3e-3))
+    half = contrast(tables) / 2
+    beside = torch.sigmoid(-tables.level - half) + torch.sigmoid(tables.level - half)
+    apart = sum(mean_rate(found.tables, "thumbs", name) for name in ("fnr", "fpr"))
+    assert float(beside[0]) < apart
+    assert abs(apart - 0.3) < 0.1
 
 
 # --- habits ------------------------------------------------------------------------------------------------

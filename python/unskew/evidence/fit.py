@@ -115,14 +115,15 @@ def fit(
     decays, history = _choose(rows, record, frame, inside[0], fold_key)
     d, q = np.zeros((folds, len(X))), np.zeros((folds, len(X)))
     p1, p0 = np.zeros(use.shape), np.zeros(use.shape)
+    unseen = torch.zeros(len(X), 1 + len(kinds), dtype=torch.float64)
     for number in range(folds):
         line, found = _fit(rows, record, frame, inside[number], decays)
         liked, disliked = record_given_label(line[:, 1:], found, record)
         d[number], q[number] = (liked - disliked).numpy(), torch.sigmoid(line[:, 0]).numpy()
         held = fold == number
+        unseen[held] = line[held]
         p1[held], p0[held] = (part[held] for part in happening(line[:, 1:], found, record))
-    line, found = _fit(rows, record, frame, everywhere, decays)
-    rates = reports.rows(line[everywhere], found, record.at(everywhere), kinds)
+    rates = reports.rows(unseen[everywhere], found, record.at(everywhere), kinds)
     own = q[fold, np.arange(len(X))]
     posterior = own / (own + (1 - own) * np.exp(-d[fold, np.arange(len(X))]))
     figures = checks(kinds, own, p1, p0, use, record.happened.numpy(), posterior, label)

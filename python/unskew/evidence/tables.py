@@ -5,12 +5,14 @@ Means over the usable rows of a kind, weighted by P(r | x):
     P(happened | liked) = sum q p_1 / sum q,    P(happened | not) = sum (1 - q) p_0 / sum (1 - q)
 
 with q = sigmoid(z) and p_r = sigmoid(g + (r - 1/2) effect); fnr and fpr of two-sided kinds are tables as they
-are. Covariance: the inverse observed information of the tables and of the offset and the scale of every head,
-carried to these means by the delta method. The direction of a head is taken as found: the intervals know how
-uncertain its level and strength are, not where it points.
+are. A head explains part of the errors in the records that it was fitted to, so that rates read beside it are
+too low. Tables, and the offset and the scale of every head, are therefore fitted once more, to heads out of
+fold. Covariance: the inverse observed information of these, carried to the means by the delta method. The
+direction of a head is taken as found: the intervals know how uncertain its level and strength are, not where
+it points.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +28,8 @@ def rows(line: Tensor, tables: Tables, record: Record, kinds: Sequence[Kind]) ->
     """One mapping a rate: kind, parameter, estimate, low, high, source.
 
     Args:
-        line: z and g_1 .. g_K of the rows that were fitted. Shape [N, 1 + K].
-        tables: the fitted tables.
+        line: z and g_1 .. g_K by fits that have not seen a row's record. Shape [N, 1 + K].
+        tables: tables to start from.
         record: what was recorded about these rows.
         kinds: the K kinds.
     """
@@ -46,12 +48,13 @@ def rows(line: Tensor, tables: Tables, record: Record, kinds: Sequence[Kind]) ->
         moved_line, moved_tables = moved(at)
         return torch.stack([value for _, _, value in _values(moved_line, moved_tables, record, kinds)])
 
+    point = _minimum(total, point)
     information = torch.autograd.functional.hessian(total, point)  # type: ignore[no-untyped-call]
     slopes = torch.autograd.functional.jacobian(values, point)  # type: ignore[no-untyped-call]
     covariance = slopes @ torch.linalg.pinv(information, rtol=1e-9, hermitian=True) @ slopes.T
     found = []
     for (name, parameter, value), variance in zip(
-        _values(line, tables, record, kinds), covariance.diagonal().tolist(), strict=True
+        _values(*moved(point), record, kinds), covariance.diagonal().tolist(), strict=True
     ):
         low, high = Share(float(value), max(variance, 0.0)).interval
         found.append(
@@ -65,6 +68,23 @@ def rows(line: Tensor, tables: Tables, record: Record, kinds: Sequence[Kind]) ->
             }
         )
     return found
+
+
+def _minimum(total: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
+    """Where a smooth function of few numbers is smallest, near `start`."""
+    point = start.clone().requires_grad_()
+    descent = torch.optim.LBFGS(
+        [point], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-3, tolerance_change=1e-6
+    )
+
+    def objective() -> Tensor:
+        descent.zero_grad()
+        value = total(point)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    descent.step(objective)  # type: ignore[no-untyped-call]
+    return point.detach()
 
 
 def _values(
