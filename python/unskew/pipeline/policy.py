@@ -79,7 +79,8 @@ class PolicyConfig:
     """Settings of all policies of a comparison.
 
     Args:
-        imitated: rows of the log that the start learns to write from.
+        imitated: rows of the log at most that the start learns to write from. A start that writes unlike the
+            log is scored on texts that no reward was trained on.
         held_out: prompts that policies are measured on, and that neither start nor policies learn from.
         rounds: roll-outs at most.
         kl: budget of a policy: training ends when its completions are about that many nats from the start on
@@ -91,7 +92,7 @@ class PolicyConfig:
         trainer: further settings of `PPOConfig`.
     """
 
-    imitated: int = 6000
+    imitated: int = 16_000
     held_out: int = 256
     rounds: int = 40
     kl: float | None = 12.0
