@@ -75,8 +75,7 @@ def bounds(
         >>> [round(found[name], 3) for name in ("low", "value", "high")]
         [0.5, 0.667, 0.8]
     """
-    if not gamma >= 1:
-        raise ValueError(f"gamma is {gamma}; an odds ratio >= 1 is needed, 1 when the propensities are right")
+    _odds(gamma)
     inverse, terms = _terms(probability, columns, imputation)
     least, most = 1 + (inverse - 1) / gamma, 1 + (inverse - 1) * gamma
     greatest, scale = (_greatest_ratio, 1) if normalised else (_greatest_sum, len(columns.a))
@@ -86,6 +85,38 @@ def bounds(
             "value": add + greatest(c, inverse, inverse) / scale,
             "low": add - greatest(-c, least, most) / scale,
             "high": add + greatest(c, least, most) / scale,
+        }
+    return found
+
+
+def compare_bounds(first: ArrayLike, second: ArrayLike, columns: Columns, gamma: float) -> Result:
+    """Bounds of the first model's metrics minus the second's, self-normalised: `bounds` of a comparison.
+
+    They hold 0 from `tipping_gamma` on.
+
+    Args:
+        first: P(liked) by one model. Shape [N], in [0, 1].
+        second: P(liked) by the other. Shape [N], in [0, 1].
+        columns: as in `bounds`.
+        gamma: as in `bounds`.
+
+    Returns:
+        `value`, `low` and `high` for each of `TIPPING`.
+
+    Raises:
+        ValueError: a shape or a value is not as described, or nothing was observed.
+    """
+    _odds(gamma)
+    inverse, one = _terms(first, columns, None)
+    _, two = _terms(second, columns, None)
+    least, most = 1 + (inverse - 1) / gamma, 1 + (inverse - 1) * gamma
+    found: Result = {}
+    for name in TIPPING:
+        c = one[name][0] - two[name][0]
+        found[name] = {
+            "value": _greatest_ratio(c, inverse, inverse),
+            "low": -_greatest_ratio(-c, least, most),
+            "high": _greatest_ratio(c, least, most),
         }
     return found
 
@@ -128,6 +159,11 @@ def tipping_gamma(
         terms, fixed = (c + add, 0.0) if normalised else (c, add * total)
         found[name] = {"value": value, "gamma": _tips(terms, inverse - 1, fixed)}
     return found
+
+
+def _odds(gamma: float) -> None:
+    if not gamma >= 1:
+        raise ValueError(f"gamma is {gamma}; an odds ratio >= 1 is needed, 1 when the propensities are right")
 
 
 def _terms(
