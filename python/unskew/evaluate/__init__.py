@@ -20,6 +20,7 @@ intervals.
     compare_bounds(a, b, columns, gamma)            the same for the difference of two models
     tipping_gamma(a, b, columns)                    the gamma at which a comparison flips
     tipping_rates(a, b, log)                        the error rates at which it flips
+    validity(way, ...)                              may the interval of a way of measuring be believed
     logs                                            logs made of logs: kinds joined, classes, pairs, best of n
 
 Every metric is a function of two numbers a row, the weight a and the weighted truth b of `estimators.Columns`
@@ -58,13 +59,16 @@ from unskew.evaluate.policy import PolicyValue, policy_value
 from unskew.evaluate.powered import POWERED_METRICS, gold_test, powered, powered_compare
 from unskew.evaluate.region import rate_range, tipping_rates
 from unskew.evaluate.sensitivity import bounds, compare_bounds, tipping_gamma
+from unskew.evaluate.validity import WAYS, Validity, validity
 
 __all__ = [
     "LOG_METRICS",
     "METRICS",
     "POWERED_METRICS",
+    "WAYS",
     "Log",
     "PolicyValue",
+    "Validity",
     "against_gold",
     "against_log",
     "bounds",
@@ -87,4 +91,5 @@ __all__ = [
     "reliability",
     "tipping_gamma",
     "tipping_rates",
+    "validity",
 ]
