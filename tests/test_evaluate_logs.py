@@ -14,17 +14,21 @@ from unskew.evaluate import (
     LOG_METRICS,
     POWERED_METRICS,
     Log,
+    bins_of,
     bounds,
     compare_bounds,
     drift,
     drift_of_rates,
     gold_test,
+    label_odds,
+    log_calibration,
     log_compare,
     log_metrics,
     logs,
     mean_drift,
     metrics,
     powered,
+    powered_calibration,
     powered_compare,
     tipping_gamma,
 )
@@ -220,6 +224,60 @@ def test_gold_test_reads_gold_on_rows_beside_the_log():
     )
     for name, part in here.items():
         assert beside[name] == pytest.approx(part)
+
+
+# --- calibration -------------------------------------------------------------------------------------------
+
+
+def test_one_bin_is_the_mean_truth_of_a_log_and_of_gold():
+    rows = sample(500)
+    s, log, cluster = rows[0], Log.of(opened("doubly_robust", rows), uncertain()), np.arange(500) // 2
+    one = np.zeros(500, np.int64)
+    [found] = log_calibration(s, log, one, cluster=cluster)
+    wanted = log_metrics(s, log, cluster=cluster)["mean_truth"]
+    assert (found["observed"], found["low"], found["high"]) == pytest.approx(tuple(wanted.values()))
+    assert found["predicted"] == pytest.approx(s.mean())
+    p, _, _, gold, columns = gold_world()
+    [found] = powered_calibration(p, columns, gold, np.zeros(len(p), np.int64))
+    wanted = powered(p, columns, gold)["mean_truth"]
+    assert [found[name] for name in ("observed", "low", "high")] == pytest.approx(
+        [wanted[name] for name in ("value", "low", "high")]
+    )
+
+
+def test_bins_hold_the_truth_and_what_cannot_be_read_is_left_out():
+    p, _, liked, gold, columns = gold_world(gold=600)
+    code = bins_of(p, 5)
+    assert np.bincount(code).tolist() == [300] * 5
+    found = powered_calibration(p, columns, gold, code)
+    for number, bin_ in enumerate(found):
+        half = bin_["high"] - bin_["observed"]
+        assert abs(bin_["observed"] - liked[code == number].mean()) < 1.6 * half
+    assert sum(bin_["n"] for bin_ in found) == 600
+    gold[code == 0] = np.nan
+    assert len(powered_calibration(p, columns, gold, code)) == 4
+    log = Log.of(lambda fnr, fpr: estimators.naive(liked, code > 0), noise.known(0, 0))
+    exact = log_calibration(p, log, code)
+    assert [b["observed"] for b in exact] == pytest.approx([liked[code == k].mean() for k in range(1, 5)])
+    assert bins_of([0.5] * 9, 4).tolist() == [1] * 9
+
+
+# --- what gold sees of the selection -----------------------------------------------------------------------
+
+
+def test_gold_measures_how_far_the_label_moves_the_odds():
+    rng = np.random.default_rng(0)
+    p, liked = rng.uniform(0.05, 0.6, 40_000), rng.random(40_000) < 0.6
+    odds = p / (1 - p) * np.where(liked, 2.0, 0.8)
+    seen = rng.random(40_000) < odds / (1 + odds)
+    assert label_odds(seen, p, liked) == pytest.approx(2.0, rel=0.08)
+    assert label_odds(rng.random(40_000) < p, p, liked) < 1.1
+    assert np.isnan(label_odds(seen, p, np.ones(40_000)))
+    half = rng.random(40_000) < np.where(liked, 0.2, 1.0)  # gold that prefers a class, weights that undo it
+    weighted = label_odds(seen[half], p[half], liked[half], weight=np.where(liked, 5, 1)[half])
+    assert weighted == pytest.approx(2.0, rel=0.1)
+    with pytest.raises(ValueError, match="the same \\[G\\] is needed"):
+        label_odds([1, 0], [0.5], [1, 0])
 
 
 # --- sensitivity of a comparison ---------------------------------------------------------------------------

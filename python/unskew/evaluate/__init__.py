@@ -13,9 +13,11 @@ intervals.
     log_compare(a, b, log)                          two models on the same log
     powered(probability, columns, gold)             gold, sharpened by pseudo-labels on every row of the log
     powered_compare(a, b, columns, gold)            two models by gold, sharpened by pseudo-labels
+    log_calibration, powered_calibration            predicted and true, bin by bin, with intervals
     gold_test(probability, log, gold)               does the log agree with gold
     drift(probability, log, window)                 metrics by window of time, and whether they changed
     bounds(probability, columns, gamma)             if the propensities are wrong by an odds ratio gamma
+    label_odds(observed, p, gold)                   the gamma that gold sees
     rate_range(probability, log)                    over a region of the error rates
     compare_bounds(a, b, columns, gamma)            the same for the difference of two models
     tipping_gamma(a, b, columns)                    the gamma at which a comparison flips
@@ -43,6 +45,7 @@ pairs a comparison. Those of the second group: influence functions, summed by cl
 """
 
 from unskew.evaluate import logs
+from unskew.evaluate.calibration import bins_of, log_calibration, powered_calibration
 from unskew.evaluate.drift import drift, drift_of_rates, mean_drift
 from unskew.evaluate.influence import LOG_METRICS, Log, log_compare, log_metrics
 from unskew.evaluate.metrics import (
@@ -58,7 +61,7 @@ from unskew.evaluate.metrics import (
 from unskew.evaluate.policy import PolicyValue, policy_value
 from unskew.evaluate.powered import POWERED_METRICS, gold_test, powered, powered_compare
 from unskew.evaluate.region import rate_range, tipping_rates
-from unskew.evaluate.sensitivity import bounds, compare_bounds, tipping_gamma
+from unskew.evaluate.sensitivity import bounds, compare_bounds, label_odds, tipping_gamma
 from unskew.evaluate.validity import WAYS, Validity, validity
 
 __all__ = [
@@ -71,6 +74,7 @@ __all__ = [
     "Validity",
     "against_gold",
     "against_log",
+    "bins_of",
     "bounds",
     "compare",
     "compare_bounds",
@@ -78,6 +82,8 @@ __all__ = [
     "drift_of_rates",
     "gold_test",
     "histogram",
+    "label_odds",
+    "log_calibration",
     "log_compare",
     "log_metrics",
     "logs",
@@ -85,6 +91,7 @@ __all__ = [
     "metrics",
     "policy_value",
     "powered",
+    "powered_calibration",
     "powered_compare",
     "preferences",
     "rate_range",

@@ -88,7 +88,7 @@ def powered(
         True
     """
     parts = _parts(probability, columns, gold, design, prob, weight)
-    return _tuned(*parts, clusters(cluster, len(columns.a)), power)
+    return tuned(*parts, clusters(cluster, len(columns.a)), power)
 
 
 def powered_compare(
@@ -125,7 +125,7 @@ def powered_compare(
     one, two = (_parts(model, columns, gold, design, prob, weight) for model in (first, second))
     here = None if one[2] is None or two[2] is None else _minus(one[2], two[2])
     units = clusters(cluster, len(columns.a))
-    return _tuned(_minus(one[0], two[0]), _minus(one[1], two[1]), here, units, power)
+    return tuned(_minus(one[0], two[0]), _minus(one[1], two[1]), here, units, power)
 
 
 Estimates = dict[str, Estimate]
@@ -150,31 +150,30 @@ def _parts(
         raise ValueError(
             f"weight has shape {count.shape}, the log {a.shape}; one number >= 0 a row is needed"
         )
-    drawn, label = _gold(gold, design, prob, len(a))
+    drawn, label = gold_weight(gold, design, prob, len(a))
     a, b, counted = a * count, b * count, drawn * count
     true, everywhere = estimates(probability, counted, counted * label), estimates(probability, a, b)
     here = estimates(probability, drawn * a, drawn * b) if float(drawn @ a) > 0 else None
     return true, everywhere, here
 
 
-def _tuned(
+def tuned(
     true: Estimates, everywhere: Estimates, here: Estimates | None, units: Ints, power: float | None
 ) -> Result:
     """true + power (everywhere - here) with the power of least variance, or the one that is given."""
     if power is not None and not math.isfinite(power):
         raise ValueError(f"power is {power}; a number is needed, 0 for gold alone, or None to tune it")
     found: Result = {}
-    for name in POWERED_METRICS:
-        first, all_rows = true[name], everywhere[name]
-        bracket = None if here is None else all_rows - here[name]
+    for name, first in true.items():
+        bracket = None if here is None else everywhere[name] - here[name]
         shift, B_rows = 0.0, np.zeros(len(units))
         if bracket is not None and math.isfinite(bracket.value):
             shift, B_rows = bracket.value, bracket.influence
         A, B = (np.bincount(units, part) for part in (first.influence, B_rows))
         square = float(B @ B)
-        tuned = (-float(A @ B) / square if square > 0 else 0.0) if power is None else float(power)
-        variance = spread(first.influence + tuned * B_rows, units)
-        found[name] = interval(first.value + tuned * shift, variance) | {"power": tuned}
+        best = (-float(A @ B) / square if square > 0 else 0.0) if power is None else float(power)
+        variance = spread(first.influence + best * B_rows, units)
+        found[name] = interval(first.value + best * shift, variance) | {"power": best}
     return found
 
 
@@ -211,7 +210,7 @@ def gold_test(
 
     Source: Hausman, "Specification Tests in Econometrics" (1978), with the variance of the difference itself.
     """
-    weight, label = _gold(gold, design, prob, len(log.a))
+    weight, label = gold_weight(gold, design, prob, len(log.a))
     units = clusters(cluster, len(log.a))
     true, ours = estimates(probability, weight, weight * label), estimates(probability, log.a, log.b)
     found: Result = {}
@@ -224,7 +223,7 @@ def gold_test(
     return found
 
 
-def _gold(
+def gold_weight(
     gold: ArrayLike, design: ArrayLike | None, prob: ArrayLike | None, rows: int
 ) -> tuple[Floats, Floats]:
     """Design weight of each row, 0 without gold, and the label, 0 without gold. Each of shape [N]."""
