@@ -147,7 +147,7 @@ def drift(run: Run) -> Html:
         [title, short(number(one.get("chi2"))), short(number(one.get("df"))), fixed(number(one.get("p")))]
         for title, one in tests
     ]
-    said = strings(found.get("changed")) or ["None of these figures changed by more than chance (1 %)."]
+    said = strings(found.get("changed")) or ["No figure here changed by more than chance (1 %)."]
     way = words(model.get("way") or "").replace("_", " ")
     told = f"The model is read by the way {way}. A change of the error rates looks like one of the model."
     return join(
