@@ -18,6 +18,7 @@ from unskew.audit import Gate, Verdict
 from unskew.data import Store
 from unskew.evaluate import WAYS, metrics
 from unskew.features import Hashing
+from unskew.pipeline import doubt
 from unskew.pipeline.assess import assess
 from unskew.pipeline.doubt import tipping, tipping_words
 from unskew.pipeline.evaluation import best_of_ways, compared, decision, ways
@@ -102,7 +103,18 @@ def test_document_is_as_it_is_promised(found):
         "gold",
     ]
     for way in e["ways"]:
-        assert set(way) == {"way", "label", "valid", "why", "n", "ess", "differs", "metrics", "calibration"}
+        assert set(way) == {
+            "way",
+            "label",
+            "valid",
+            "why",
+            "n",
+            "ess",
+            "clipped",
+            "differs",
+            "metrics",
+            "calibration",
+        }
         assert way["way"] in WAYS
         assert {"brier", "auc", "accuracy", "log_loss", "mean_error", "best_of_n"} <= set(way["metrics"])
         for part in way["metrics"].values():
@@ -263,6 +275,17 @@ def test_a_model_of_this_store_is_measured_on_prompts_that_it_left_out_or_not_at
         assert of(e, "naive")["valid"] is False
 
 
+def test_two_models_that_left_out_different_prompts_have_no_common_ground(home):
+    store = Store.open(home / "store")
+    provenance = {"nuisances": store.load("nuisances")[0], "store": {"digest": store.digest}}
+    for fold in (0, 1):
+        card = {"provenance": provenance, "held_out": fold}
+        replace(RewardModel.load(home / "good"), card=card).save(home / f"fold-{fold}")
+    e = pipeline.evaluate_model(home / "fold-0", home / "store", against=home / "fold-1")["evaluation"]
+    assert e["in_sample"] is True
+    assert e["sentences"][0] == "There are not enough prompts that neither model was trained on."
+
+
 # --- other findings of an audit ----------------------------------------------------------------------------
 
 
@@ -284,6 +307,29 @@ def test_pseudo_labels_have_seen_the_record_and_not_the_gold(material):
     other = replace(fit, gold=1 - fit.gold)
     np.testing.assert_array_equal(other.imputed, fit.imputed)
     assert not np.allclose(fit.imputed[gold], fit.posterior[gold])
+
+
+def test_what_changes_half_way_is_found_by_its_name(material, monkeypatch):
+    monkeypatch.setattr(doubt, "ANSWERS", 60)
+    verdict = judge(material)
+    quiet = doubt.drift(material.evidence.q[(g := ground(material, verdict)).at], g, material)
+    assert len(quiet["windows"]) == 6
+    assert quiet["changed"] == []
+    assert set(quiet["kinds"]) == {"thumbs", "rating"}
+    assert set(quiet["kinds"]["thumbs"]) == {"answered", "fit", "positive", "rates"}
+    rows, k = material.examples, material.examples.kind("thumbs")
+    observed, positive = rows.observed.copy(), rows.positive.copy()
+    late = np.arange(len(rows)) > len(rows) / 2
+    observed[late & (np.arange(len(rows)) % 3 > 0), k] = False
+    positive[late, k] ^= observed[late, k]  # and what is left of the thumbs says the contrary
+    changed = replace(material, examples=replace(rows, observed=observed, positive=positive & observed))
+    g = ground(changed, verdict)
+    said = " ".join(doubt.drift(changed.evidence.q[g.at], g, changed)["changed"])
+    assert "How often thumbs is answered changed over time" in said
+    assert "How well the propensity describes who answers thumbs changed over time" in said
+    assert "The share of positive thumbs changed over time" in said
+    assert "of thumbs changed between the halves of the log" in said
+    assert "rating" not in said
 
 
 def test_findings_of_the_audit_decide_by_kind(material):

@@ -79,7 +79,7 @@ def test_one_model_has_no_comparison_and_a_training_keeps_its_own_sections(run):
     }
     page = checked(trained)
     assert {"models", "evaluation", "sensitivity", "drift"} <= set(page.sections)
-    assert "The upright tick is the truth of the simulated log." in page.sections["evaluation"]
+    assert "one interval in twenty misses it" in page.sections["evaluation"]
     assert {"evaluation", "drift"}.isdisjoint(checked(sample_run()).sections)
 
 

@@ -17,7 +17,7 @@ from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.ground import By, Ground, of_pairs, of_responses
 from unskew.pipeline.material import Material, Stage, from_gold, judge
 from unskew.pipeline.run import Unit, describe, plain, write_run
-from unskew.pipeline.sample import sample_of
+from unskew.pipeline.sample import LEAST, sample_of
 from unskew.pipeline.store import open_material, quiet
 from unskew.rates import Bools, Floats, Ints
 from unskew.reward import RewardModel, Scorer
@@ -82,7 +82,8 @@ def evaluate_model(
         unit = "pair"
     if compares and not len(pairs):
         raise ValueError(f"{opened.path} has no gold pairs that say which is better; give some: {LABEL}")
-    in_sample, keep, sentence = _sample(models, opened, rows)
+    names = [str(path) for path in paths]
+    in_sample, keep, sentence = _sample(models, names, opened, rows)
     users = by == "user"
     cluster = data.users(opened, rows.row) if users else rows.prompt_hash.view(np.int64)
     ground = (
@@ -100,7 +101,6 @@ def evaluate_model(
     predictions = [_predicted(reward, unit, ground, pairs) for reward in rewards]
     with stage("measuring"):
         measured = [assess(p, ground, material, in_sample, sentence) for p in predictions]
-        names = [str(path) for path in paths]
         arms = [
             arm
             for one, reward in zip(models, rewards, strict=True)
@@ -134,14 +134,18 @@ def _with_gold(material: Material, store: Store, gold: "str | Path") -> Material
     return replace(material, examples=rows, choices=pairs, evidence=known, **told)
 
 
-def _sample(models: Sequence[Scorer], store: Store, rows: Examples) -> tuple[bool | None, Bools, str]:
+def _sample(
+    models: Sequence[Scorer], names: Sequence[str], store: Store, rows: Examples
+) -> tuple[bool | None, Bools, str]:
     """What is known of all models together, rows that may measure them, and it in words."""
     each = [sample_of(one.card, store, rows) for one in models]
     keep = np.logical_and.reduce([one.keep for one in each])
-    worst = next(
-        (one for one in each if one.in_sample), next((o for o in each if o.in_sample is None), each[0])
-    )
-    return worst.in_sample, keep if keep.any() else each[0].keep, worst.sentence
+    order = {True: 0, None: 1, False: 2}
+    worst = min(range(len(each)), key=lambda k: order[each[k].in_sample])
+    said = each[worst].sentence if len(each) == 1 else f"{names[worst]}: {each[worst].sentence}"
+    if keep.sum() < min(LEAST, len(keep)):  # each has left out other prompts
+        return True, each[0].keep, "There are not enough prompts that neither model was trained on."
+    return each[worst].in_sample, keep, said
 
 
 def _used(unit: Unit, ground: Ground, pairs: Choices) -> Ints:

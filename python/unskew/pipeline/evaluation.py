@@ -47,7 +47,8 @@ def ways(p: Floats, g: Ground, in_sample: bool | None) -> list[dict[str, Any]]:
         in_sample: the model was trained on it; None when nobody knows.
 
     Returns:
-        `way`, `label`, `valid`, `why`, `n` (answers or gold labels), `ess`, `metrics` and `calibration` each;
+        `way`, `label`, `valid`, `why`, `n` (answers or gold labels), `ess`, `clipped` (answers with
+        a propensity raised to the floor), `metrics` and `calibration` each;
         with gold and a log also `differs`, the p value of a test of the log against gold.
     """
     found = [_from_log(p, g, reading, in_sample) for reading in g.readings]
@@ -72,6 +73,7 @@ def _from_log(p: Floats, g: Ground, reading: Reading, in_sample: bool | None) ->
         **described(reading.way, judge(g, reading, in_sample, differs)),
         "n": reading.n,
         "ess": reading.ess,
+        "clipped": reading.clipped,
         "differs": differs,
         "metrics": metrics,
         "calibration": evaluate.log_calibration(s, reading.log, bins, cluster=cluster),
@@ -92,6 +94,7 @@ def _from_gold(p: Floats, g: Ground, way: Way, in_sample: bool | None) -> dict[s
         **described(way, judge(g, way, in_sample)),
         "n": g.labels,
         "ess": ess(design_weight(g.design[known], g.prob[known])),
+        "clipped": 0,
         "differs": None,
         "metrics": metrics,
         "calibration": evaluate.powered_calibration(

@@ -15,7 +15,7 @@ from unskew import estimators, noise
 from unskew.audit import Verdict
 from unskew.audit.gates import LABEL_TEST
 from unskew.audit.measure import two_sided
-from unskew.estimators import Columns, ess
+from unskew.estimators import FLOOR, Columns, ess
 from unskew.evaluate import Log, label_odds, logs
 from unskew.evaluate.validity import ENOUGH, Selection, Way
 from unskew.noise import Noise, NoiseRefused
@@ -48,6 +48,7 @@ class Reading:
         at: response or pair of each row of the log. Shape [M].
         n: answers that it uses.
         ess: what their weights leave.
+        clipped: answers whose propensity was raised to the floor.
         selection: what gold says about the kinds that it reads.
         refused: why the audit refuses it; empty when it does not.
     """
@@ -57,6 +58,7 @@ class Reading:
     at: Ints = field(repr=False)
     n: int
     ess: float
+    clipped: int
     selection: Selection
     refused: str = ""
 
@@ -195,11 +197,11 @@ def of_pairs(m: Material, keep: Bools, cluster: Ints, by: By, time: Any) -> Grou
     pseudo = estimators.naive(label, seen)
     if n:
         naive = Log.of(lambda fnr, fpr: estimators.naive(label, seen), noise.known(0, 0, kind="choice"))
-        readings.append(Reading("naive", naive, numbers, n, float(n), "unknown"))
+        readings.append(Reading("naive", naive, numbers, n, float(n), 0, "unknown"))
         try:
             rate = rates_of(m, "choice")
             log = Log.of(lambda fnr, fpr: _some(by_slot(pairs, fnr, fpr), at), rate)
-            readings.append(Reading("corrected", log, numbers, n, float(n), "unknown"))
+            readings.append(Reading("corrected", log, numbers, n, float(n), 0, "unknown"))
             pseudo = Columns(log.a, log.b, 0 * log.a)
         except (Refused, NoiseRefused) as error:
             missing["corrected"] = str(error)
@@ -252,6 +254,7 @@ def _reading(m: Material, verdict: Verdict, way: Way, make: Maker, at: Ints) -> 
         np.concatenate([part.at for part in parts.values()]),
         sum(part.n for part in parts.values()),
         ess(left),
+        sum(part.clipped for part in parts.values()),
         selection_of(m, verdict, list(parts)),
         _refusal(verdict, FAMILY.get(way), list(parts)),
     )
@@ -266,6 +269,7 @@ class _Part:
     n: int
     weight: Floats
     trust: float
+    clipped: int
 
 
 def _part(m: Material, way: Way, make: Maker, name: str, at: Ints) -> "_Part | str":
@@ -277,10 +281,21 @@ def _part(m: Material, way: Way, make: Maker, name: str, at: Ints) -> "_Part | s
         return f"nobody answered {name} on these responses"
     try:
         log = make(m, name, label, seen, own)
-        weight = seen / propensity_of(m, name)[own] if way == "doubly_robust" else log.a
-        return _Part(log, numbers, int(seen.sum()), weight, 1.0 if way == "naive" else trust_in(m, name))
+        trust = 1.0 if way == "naive" else trust_in(m, name)
+        p = _propensities(m, way, name, own)
+        weight = seen / np.maximum(p, float(FLOOR)) if way == "doubly_robust" else log.a
+        return _Part(log, numbers, int(seen.sum()), weight, trust, int((seen & (p < float(FLOOR))).sum()))
     except (Refused, NoiseRefused) as error:
         return str(error)
+
+
+def _propensities(m: Material, way: Way, name: str, own: Ints) -> Floats:
+    """What a way divides by: the smallest propensity that concerns a row; 1 where it divides by none."""
+    if way == "naive":
+        return np.ones(len(own))
+    return (
+        np.full(len(own), min(classes_of(m, name))) if way == "classwise_ips" else propensity_of(m, name)[own]
+    )
 
 
 def _all(m: Material) -> list[str]:

@@ -43,8 +43,10 @@ def ways(run: Run) -> Html:
     ]
     gone = [f"{name.replace('_', ' ')}: {words(why)}" for name, why in mapping(found.get("missing")).items()]
     told = CAPTION.format(cluster=words(found.get("clusters") or "prompt"))
+    if cut := sum(number(way.get("clipped")) or 0 for way in rows):
+        told += f" Propensities raised to the floor: of {short(cut)} answers, ways counted one by one."
     if truth:
-        told += " The upright tick is the truth of the simulated log."
+        told += " The upright tick is the truth of the simulated log; one interval in twenty misses it."
     return join(
         [
             sentences(found),
