@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from unskew import data, events, pipeline, simulate
+from unskew import data, events, noise, pipeline, simulate
 from unskew.audit import Gate, Verdict
 from unskew.data import Store
 from unskew.evaluate import WAYS, metrics
@@ -22,7 +22,7 @@ from unskew.pipeline import doubt
 from unskew.pipeline.assess import assess
 from unskew.pipeline.doubt import tipping, tipping_words
 from unskew.pipeline.evaluation import best_of_ways, compared, decision, ways
-from unskew.pipeline.ground import of_pairs, of_responses, selection_of
+from unskew.pipeline.ground import _covariance, of_pairs, of_responses, selection_of
 from unskew.pipeline.material import choice_rates, judge
 from unskew.pipeline.store import open_material
 from unskew.quickstart import truth_of
@@ -330,6 +330,18 @@ def test_what_changes_half_way_is_found_by_its_name(material, monkeypatch):
     assert "The share of positive thumbs changed over time" in said
     assert "of thumbs changed between the halves of the log" in said
     assert "rating" not in said
+
+
+def test_all_that_class_weights_take_from_gold_is_uncertain_together(material):
+    rate, known = material.rates["thumbs"], material.classwise["thumbs"]
+    found = _covariance(material, "thumbs", rate)
+    np.testing.assert_allclose(found[:2, :2], rate.covariance)
+    np.testing.assert_allclose(found[2:, 2:], known.covariance)
+    assert np.abs(found[:2, 2:]).max() > 0.1 * np.sqrt(found[0, 0] * found[2, 2])
+    elsewhere = _covariance(material, "thumbs", noise.known(0.1, 0.2, sd=(0.01, 0.02)))
+    np.testing.assert_allclose(elsewhere[:2, :2], np.diag([1e-4, 4e-4]))
+    assert not elsewhere[:2, 2:].any()
+    np.testing.assert_allclose(elsewhere[2:, 2:], known.covariance)
 
 
 def test_findings_of_the_audit_decide_by_kind(material):

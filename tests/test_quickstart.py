@@ -295,6 +295,16 @@ def test_evaluation_without_gold_says_what_to_do(run, home, hopeless):
     assert not any(way["valid"] for way in found["ways"])
 
 
+def test_gold_that_is_given_measures_and_is_not_kept(run, home, hopeless):
+    gold = hopeless.parent / "log" / "gold.jsonl"
+    found = pipeline.evaluate_model(home / "model", hopeless, gold=gold)["evaluation"]
+    assert found["labels"] == 200
+    valid = {way["way"]: way["valid"] for way in found["ways"]}
+    assert valid["powered"] is valid["gold"] is True
+    assert not valid.get("snips")
+    assert Store.open(hopeless).load("gold") is None
+
+
 def test_main_model_is_measured_in_every_way_out_of_fold_with_the_truth_beside_it(run, home):
     found = run["evaluation"]
     assert found["in_sample"] is False
