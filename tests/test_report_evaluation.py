@@ -30,6 +30,17 @@ def test_page_of_an_evaluation_has_its_sections_and_none_of_a_training(page):
     )
 
 
+def test_what_the_model_has_seen_comes_first_only_when_it_spoils_the_rest(run):
+    def top(in_sample):
+        found = {**run["evaluation"], "in_sample": in_sample}
+        return checked({**run, "against": None, "evaluation": found}).sections[""]
+
+    for in_sample in (True, None, False):
+        text = top(in_sample)
+        seen, said = text.index("The card names another log."), text.index("Brier score 0.180")
+        assert (seen < said) is (in_sample is not False)
+
+
 def test_every_way_stands_with_its_verdict_its_reason_and_its_figures(run, page):
     text = page.sections["evaluation"]
     for way in run["evaluation"]["ways"]:

@@ -19,8 +19,10 @@ def evaluated(run: Run) -> bool:
 def finding(run: Run) -> list[str]:
     """Sentences for the top of the page; the first stands by itself."""
     if evaluated(run):
-        told = [*strings(mapping(run.get("against")).get("sentences"))]
-        told += strings(mapping(run.get("evaluation")).get("sentences"))
+        found = mapping(run.get("evaluation"))
+        first, *rest = [*strings(found.get("sentences")), ""][:3]
+        about = [*rest, first] if found.get("in_sample") is False else [first, *rest]
+        told = [said for said in (*strings(mapping(run.get("against")).get("sentences")), *about) if said]
         return told[:3] or ["A model was measured; nothing says how good it is."]
     arms = mappings(run.get("arms"))
     if run.get("policy") and not (arms or run.get("verdict")):
