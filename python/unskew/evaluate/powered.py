@@ -87,8 +87,9 @@ def powered(
         >>> bool(found["low"] < ((p - truth) ** 2).mean() < found["high"])
         True
     """
-    parts = _parts(probability, columns, gold, design, prob, weight)
-    return tuned(*parts, clusters(cluster, len(columns.a)), power)
+    true, everywhere, here = _parts(probability, columns, gold, design, prob, weight)
+    wanted = {name: true[name] for name in POWERED_METRICS}
+    return tuned(wanted, everywhere, here, clusters(cluster, len(columns.a)), power)
 
 
 def powered_compare(
@@ -160,7 +161,7 @@ def _parts(
 def tuned(
     true: Estimates, everywhere: Estimates, here: Estimates | None, units: Ints, power: float | None
 ) -> Result:
-    """true + power (everywhere - here) with the power of least variance, or the one that is given."""
+    """true + power (everywhere - here) for the metrics of `true`: power of least variance, or the given one."""
     if power is not None and not math.isfinite(power):
         raise ValueError(f"power is {power}; a number is needed, 0 for gold alone, or None to tune it")
     found: Result = {}
