@@ -161,7 +161,7 @@ def _parts(
 def tuned(
     true: Estimates, everywhere: Estimates, here: Estimates | None, units: Ints, power: float | None
 ) -> Result:
-    """true + power (everywhere - here) for the metrics of `true`: power of least variance, or the given one."""
+    """true + power (everywhere - here) for the metrics of `true`, at the best power or a given one."""
     if power is not None and not math.isfinite(power):
         raise ValueError(f"power is {power}; a number is needed, 0 for gold alone, or None to tune it")
     found: Result = {}
