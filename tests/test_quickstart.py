@@ -284,8 +284,43 @@ def test_score_names_the_line_that_is_not_a_row(run, home, tmp_path):
 
 
 def test_evaluation_without_gold_says_what_to_do(run, home, hopeless):
-    with pytest.raises(ValueError, match="has no gold labels; pass --gold FILE"):
-        pipeline.evaluate_model(home / "model", hopeless)
+    found = pipeline.evaluate_model(home / "model", hopeless)["evaluation"]
+    assert not any(way["valid"] for way in found["ways"])
+    assert [way["way"] for way in found["ways"]] == ["naive"]
+    assert "the error rates of thumbs are unknown" in found["missing"]["snips"]
+    assert any("`unskew audit STORE --gold-plan 600`" in said for said in found["sentences"])
+    known = pipeline.TrainConfig(noise={"thumbs": (0.1, 0.2), "rating": (0.15, 0.1)})
+    found = pipeline.evaluate_model(home / "model", hopeless, settings=known)["evaluation"]
+    assert {"snips", "doubly_robust"} <= {way["way"] for way in found["ways"]}
+    assert not any(way["valid"] for way in found["ways"])
+
+
+def test_gold_that_is_given_measures_and_is_not_kept(run, home, hopeless):
+    gold = hopeless.parent / "log" / "gold.jsonl"
+    found = pipeline.evaluate_model(home / "model", hopeless, gold=gold)["evaluation"]
+    assert found["labels"] == 200
+    valid = {way["way"]: way["valid"] for way in found["ways"]}
+    assert valid["powered"] is valid["gold"] is True
+    assert not valid.get("snips")
+    assert Store.open(hopeless).load("gold") is None
+
+
+def test_main_model_is_measured_in_every_way_out_of_fold_with_the_truth_beside_it(run, home):
+    found = run["evaluation"]
+    assert found["in_sample"] is False
+    assert "out of fold" in found["sentences"][0]
+    assert found["truth"]["brier"] == pytest.approx(brier(run, "evidence"))
+    valid = {way["way"]: way["valid"] for way in found["ways"]}
+    assert (valid["naive"], valid["snips"], valid["powered"], valid["gold"]) == (False, False, True, True)
+    page = (home / "report.html").read_text()
+    assert 'id="evaluation"' in page
+    assert "How good is the model, measured in every way?" in page
+
+
+def test_evaluation_of_a_model_on_its_own_training_rows_says_so(run, home):
+    found = pipeline.evaluate_model(home / "model", home / "store")["evaluation"]
+    assert found["in_sample"] is True
+    assert not any(way["valid"] for way in found["ways"])
 
 
 # --- small things ------------------------------------------------------------------------------------------

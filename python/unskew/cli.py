@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from unskew.terminal import arms_table, facts, flat, policies_table, verdict_text
+from unskew.terminal import arms_table, evaluation_text, facts, flat, policies_table, verdict_text
 
 app = typer.Typer(
     name="unskew",
@@ -315,17 +315,40 @@ def ppo(
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Reward model directory.")],
-    store: Annotated[Path, typer.Option(help="Store with gold labels.")],
+    store: Annotated[Path, typer.Option(help="Store to measure it on.")],
     gold: Annotated[
         Path | None, typer.Option(help="Gold labels (JSON lines) instead of those in the store.")
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A second reward model: which is better, and how sure is that.")
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--out", help="Write run.json and report.html here.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="YAML file of the audit or training.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="What counts as one draw: prompt or user.")] = "prompt",
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure a reward model against gold, with intervals; naive feedback beside it."""
-    from unskew import pipeline
+    """Measure a reward model on a log in every way there is, and say which intervals may be believed."""
+    from unskew import pipeline, report
 
-    run = pipeline.evaluate_model(model, store, gold=gold)
-    show(run, as_json, lambda: arms_table(run))
+    run = pipeline.evaluate_model(
+        model,
+        store,
+        gold=gold,
+        against=against,
+        directory=directory,
+        settings=pipeline.TrainConfig.load(config),
+        by=by,
+        stage=stage,
+    )
+    show(run, as_json, lambda: evaluation_text(run, out.width))
+    if directory is not None:
+        page = report.write(directory, directory / "report.html")
+        if not as_json:
+            out.print(f"report: {page}", soft_wrap=True)
 
 
 @app.command()

@@ -39,6 +39,9 @@ MEAN_LOW, MEAN_HIGH = 0.8, 1.25
 SIGNIFICANCE = 0.01
 """Level at which gold rejects that feedback does not depend on the label."""
 
+LABEL_TEST = "p1 = p0 given the propensity"
+"""Name of that gate."""
+
 CLASS_LOW = 0.02
 """Least lower 95 % bound of the smaller class propensity."""
 
@@ -234,7 +237,7 @@ def _label_test(case: Case) -> Iterator[Gate]:
         )
         colour = "red"
     binds = ("noise_corrected", *WEIGHTS)
-    yield case.gate("p1 = p0 given the propensity", value, f"at least {SIGNIFICANCE}", colour, said, binds)
+    yield case.gate(LABEL_TEST, value, f"at least {SIGNIFICANCE}", colour, said, binds)
 
 
 def _often(known: Classwise | None) -> str:

@@ -132,6 +132,26 @@ def examples(store: Store, gold: "pa.Table | None" = None) -> Examples:
     )
 
 
+def shown_at(store: Store, rows: Ints) -> NDArray[np.datetime64]:
+    """When the given impression rows were shown (UTC, microseconds)."""
+    import pyarrow as pa
+
+    column = store.table("impressions", ["shown_at"]).take(pa.array(rows))["shown_at"]
+    return as_numpy(column.cast(pa.int64())).astype("datetime64[us]")
+
+
+def users(store: Store, rows: Ints) -> Ints:
+    """Number of the user of the given impression rows; a row without a user is one by itself."""
+    import pyarrow as pa
+
+    keys = store.table("impressions", ["user_key"]).take(pa.array(rows))["user_key"].combine_chunks()
+    codes = keys.dictionary_encode()
+    found = as_numpy(codes.indices.fill_null(-1)).astype(np.int64)
+    alone = found < 0
+    found[alone] = len(codes.dictionary) + np.arange(int(alone.sum()))
+    return found
+
+
 def texts(store: Store, rows: Ints) -> tuple[list[str], list[str]]:
     """Prompts and responses of the given impression rows."""
     import pyarrow as pa

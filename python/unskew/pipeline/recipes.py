@@ -68,13 +68,20 @@ def _kinds(m: Material, family: str, make: PerKind, *, trust: bool = True) -> Co
         usable = m.usable[:, k]
         seen = m.examples.observed[:, k] & usable
         columns.append(make(name, m.examples.positive[:, k].astype(np.float64), seen))
-        share = seen.sum() / max(usable.sum(), 1)
-        weight.append(max(_rates(m, name).D ** 2 * share, 1e-12) if trust else 1.0)
+        weight.append(trust_in(m, name) if trust else 1.0)
         offered.append(usable)
     return estimators.combine(columns, weight, np.stack(offered, axis=1))
 
 
-def _rates(m: Material, name: str) -> Noise:
+def trust_in(m: Material, name: str) -> float:
+    """What a kind counts beside others: D^2 x its share of answers."""
+    k = m.examples.kind(name)
+    usable = m.usable[:, k]
+    share = float((m.examples.observed[:, k] & usable).sum()) / max(int(usable.sum()), 1)
+    return max(rates_of(m, name).D ** 2 * share, 1e-12)
+
+
+def rates_of(m: Material, name: str) -> Noise:
     """Error rates of a two-sided kind.
 
     Raises:
@@ -93,13 +100,13 @@ def _rates(m: Material, name: str) -> Noise:
     return found.checked() if m.hidden is None else found
 
 
-def _propensity(m: Material, name: str) -> Floats:
+def propensity_of(m: Material, name: str) -> Floats:
     if name not in m.propensities:
         raise Refused(f"the propensity of {name} is unknown: the log has no silent row, or no answered one")
     return m.propensities[name].raw
 
 
-def _classes(m: Material, name: str) -> tuple[float, float]:
+def classes_of(m: Material, name: str) -> tuple[float, float]:
     if name not in m.classwise:
         raise Refused(f"class propensities of {name} need gold labels; there are none on its usable rows")
     return m.classwise[name].p1, m.classwise[name].p0
@@ -114,7 +121,7 @@ def noise_corrected(m: Material) -> Target:
     """Flips undone, selection left alone."""
 
     def make(name: str, y: Floats, o: Bools) -> Columns:
-        rate = _rates(m, name)
+        rate = rates_of(m, name)
         return estimators.noise_corrected(y, o, rate.fnr, rate.fpr)
 
     return Target(_kinds(m, "noise_corrected", make), "brier")
@@ -125,8 +132,8 @@ def _weighted(family: str, estimator: Callable[..., Columns]) -> Recipe:
 
     def recipe(m: Material) -> Target:
         def make(name: str, y: Floats, o: Bools) -> Columns:
-            rate = _rates(m, name)
-            return estimator(y, o, _propensity(m, name), rate.fnr, rate.fpr)
+            rate = rates_of(m, name)
+            return estimator(y, o, propensity_of(m, name), rate.fnr, rate.fpr)
 
         return Target(_kinds(m, family, make), "brier")
 
@@ -138,24 +145,24 @@ def classwise_ips(m: Material) -> Target:
     """Each class weighted by its own propensity, from gold."""
 
     def make(name: str, y: Floats, o: Bools) -> Columns:
-        rate = _rates(m, name)
-        return estimators.classwise_ips(y, o, *_classes(m, name), rate.fnr, rate.fpr)
+        rate = rates_of(m, name)
+        return estimators.classwise_ips(y, o, *classes_of(m, name), rate.fnr, rate.fpr)
 
     return Target(_kinds(m, "classwise_ips", make), "brier")
 
 
 def doubly_robust(m: Material) -> Target:
     """The out-of-fold head of evidence on every row, corrected where feedback was given."""
-    q = _imputation(m)
+    q = imputation_of(m)
 
     def make(name: str, y: Floats, o: Bools) -> Columns:
-        rate = _rates(m, name)
-        return estimators.doubly_robust(y, o, _propensity(m, name), q, rate.fnr, rate.fpr)
+        rate = rates_of(m, name)
+        return estimators.doubly_robust(y, o, propensity_of(m, name), q, rate.fnr, rate.fpr)
 
     return Target(_kinds(m, "doubly_robust", make), "brier")
 
 
-def _imputation(m: Material) -> Floats:
+def imputation_of(m: Material) -> Floats:
     """P(liked | x): out of fold, or by the fit that left out the hidden fold."""
     if m.evidence is None:
         raise Refused("doubly robust targets need the imputation of evidence, and no kind speaks in this log")
@@ -203,11 +210,15 @@ def choices(m: Material) -> Target:
     Unbiased for the clean loss of the pairs with a choice when fnr and fpr are right, whatever the slot does
     to them. Where the slots are unknown either order is as likely, so that both rates are their mean.
     """
-    pairs, rate = _choices(m), _rates(m, "choice")
-    either = (rate.fnr + rate.fpr) / 2
-    fnr, fpr = (np.where(pairs.ordered, own, either) for own in (rate.fnr, rate.fpr))
-    columns = estimators.noise_corrected(np.nan_to_num(pairs.label), pairs.seen, fnr, fpr)
-    return Target(columns, "brier", (pairs.a, pairs.b))
+    pairs, rate = _choices(m), rates_of(m, "choice")
+    return Target(by_slot(pairs, rate.fnr, rate.fpr), "brier", (pairs.a, pairs.b))
+
+
+def by_slot(pairs: Choices, fnr: float, fpr: float) -> Columns:
+    """Corrected choices at the error rates of the slots, or their mean where the slots are unknown."""
+    either = (fnr + fpr) / 2
+    miss, false = (np.where(pairs.ordered, own, either) for own in (fnr, fpr))
+    return estimators.noise_corrected(np.nan_to_num(pairs.label), pairs.seen, miss, false)
 
 
 def naive_choices(m: Material) -> Target:

@@ -9,10 +9,13 @@ from typing import Any, cast
 import numpy as np
 
 from unskew import audit, data
+from unskew.audit import Verdict
 from unskew.data import Choices, Store
 from unskew.estimators import Columns
 from unskew.pipeline.arms import Arm, choose, measured, measured_on_pairs, recipe_of, train_arm, weights
+from unskew.pipeline.assess import assess
 from unskew.pipeline.config import TrainConfig, featurizer
+from unskew.pipeline.ground import of_pairs, of_responses
 from unskew.pipeline.material import Material, Stage, judge
 from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNSAFE, Recipe, Target, pairs
 from unskew.pipeline.run import SCALE, Unit, describe, plain, recovered, write_run
@@ -170,6 +173,9 @@ def train(
     with stage("measuring"):
         run["arms"], run["truth"] = _measure(arms, material, unit, truth, bootstrap)
         run["recovered"] = recovered(run["arms"])
+        measured = next((arm for arm in arms if arm.role == "ours"), ours)
+        if (found := _in_every_way(measured, opened, material, verdict, unit)) is not None:
+            run["evaluation"] = {**found, "truth": _known(run["arms"], truth)}
     run = cast(dict[str, Any], plain(run))
     with stage("saving"):
         if settings.model is None:
@@ -198,6 +204,32 @@ def _measure(
     label = m.examples.gold if truth is None else truth.label
     found = [measured(arm, m.examples, None if truth is None else label, bootstrap) for arm in arms]
     return found, "oracle" if truth is not None else None if np.isnan(label).all() else "gold"
+
+
+OUT_OF_FOLD = "The model is measured out of fold: by fits that saw neither the prompt nor its gold label."
+
+
+def _in_every_way(arm: Arm, store: Store, m: Material, verdict: Verdict, unit: Unit) -> dict[str, Any] | None:
+    """The model in every way of measuring (`assess`), by its out-of-fold predictions; None without those."""
+    if np.isnan(arm.reward).any():
+        return None
+    every, prompt = np.ones(len(m.examples), bool), m.examples.prompt_hash.view(np.int64)
+    time = data.shown_at(store, m.examples.row)
+    if unit == "pair":
+        g = of_pairs(m, every, prompt, "prompt", time)
+        p = arm.preference(cast(Choices, m.choices))[g.at]
+    else:
+        g = of_responses(m, verdict, every, prompt, "prompt", time)
+        p = arm.probability[g.at]
+    return assess(p, g, m, in_sample=False, sample=OUT_OF_FOLD)
+
+
+def _known(arms: Sequence[dict[str, Any]], truth: "Truth | None") -> dict[str, float]:
+    """The metrics of our model against the truth of a simulated log."""
+    if truth is None:
+        return {}
+    ours = next((arm for arm in arms if arm["role"] == "ours"), {})
+    return {name: metric["value"] for name, metric in ours.get("metrics", {}).items()}
 
 
 def _role(recipe: str, ours: str) -> str | None:

@@ -154,7 +154,7 @@ def fine_tune(
             raise Interrupted(trainer.interrupted, work)
         history = list(trainer.state.log_history)
         counts = {"skipped_steps": trainer.skipped, "rollbacks": trainer.rollbacks, **trainer.truncated}
-        facts = {**card, "base_model": Path(str(settings.model)).name, "trainer": counts}
+        facts = {**card, "base_model": Path(str(settings.model)).name, "trainer": counts, "held_out": HELD}
         trainer.export(home / "model", facts)
         shutil.rmtree(work)
         reward = np.full(len(material.examples), np.nan)
