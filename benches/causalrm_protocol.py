@@ -282,13 +282,9 @@ def table(runs: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def encoder(name: str, pooling: str, length: int) -> Featurizer:
+def encoder(name: str, **options: Any) -> Featurizer:
     """Hashed n-grams, or a frozen model."""
-    if name == "hashing":
-        return Hashing()
-    return Encoder(
-        name, pooling="last" if pooling == "last" else "mean", max_length=length, batch_tokens=2048
-    )
+    return Hashing() if name == "hashing" else Encoder(name, batch_tokens=2048, **options)
 
 
 def main() -> None:
@@ -303,6 +299,7 @@ def main() -> None:
     parser.add_argument("--encoder", nargs="+", default=["hashing"], help="hashing, or paths of models")
     parser.add_argument("--pooling", default="mean", choices=("mean", "last"), help="last for causal models")
     parser.add_argument("--max-length", type=int, default=128, help="tokens kept of a text")
+    parser.add_argument("--template", default=Encoder.template, help="how a model reads prompt and response")
     parser.add_argument("--alphas", type=float, nargs="+", default=list(ALPHAS))
     parser.add_argument("--noise", type=float, nargs=2, action="append", metavar=("FNR", "FPR"))
     parser.add_argument("--seeds", type=int, default=3)
@@ -320,13 +317,15 @@ def main() -> None:
         f"{data.dropped} without a level left out; {given.seeds} seeds, split by {given.split}, {given.head} "
         f"heads; {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}."
     )
-    kept = {}
+    how = {"pooling": given.pooling, "max_length": given.max_length, "template": given.template}
+    kept: dict[str, list[dict[str, Any]]] = {}
     for name in given.encoder:
-        X = cached(encoder(name, given.pooling, given.max_length), data.prompts, data.responses, given.cache)
+        reader = encoder(name, **how)
+        X = cached(reader, data.prompts, data.responses, given.cache)
         for noise in given.noise or NOISES:
             runs = []
-            for alpha in given.alphas:
-                for seed in range(given.seeds):
+            for seed in range(given.seeds):
+                for alpha in given.alphas:
                     runs.append(run(data, X, alpha, (noise[0], noise[1]), seed, given.split, given.head))
                     print(name, json.dumps(runs[-1]), file=sys.stderr, flush=True)
             kept.setdefault(name, []).extend(runs)

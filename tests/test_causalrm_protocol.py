@@ -243,6 +243,36 @@ def test_the_tables_show_every_arm_and_say_who_was_refused(cell):
     assert all(sum(line.startswith(f"| {name} |") for line in lines) == 2 for name in cell["arms"])
 
 
+def test_the_command_runs_the_grid_and_keeps_every_figure(tmp_path, monkeypatch, capsys, cell):
+    asked = []
+
+    def run(data, X, alpha, noise, *rest):
+        asked.append((X.shape, alpha, noise, *rest))
+        return {**cell, "alpha": alpha, "fnr": noise[0], "fpr": noise[1]}
+
+    monkeypatch.setattr(protocol, "run", run)
+    rows = kept(tmp_path, HELPSTEER)
+    options = ["--alphas", "0.5", "0.2", "--seeds", "1", "--split", "rows", "--head", "mlp"]
+    places = ["--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "all.json")]
+    monkeypatch.setattr(sys, "argv", ["bench", rows, "--layout", "helpsteer", *options, *places])
+    protocol.main()
+    shape = (5, 1025)
+    assert asked == [
+        (shape, alpha, noise, 0, "rows", "mlp") for noise in protocol.NOISES for alpha in (0.5, 0.2)
+    ]
+    printed = capsys.readouterr().out
+    assert "5 responses to 1 prompts, 40.0% good" in printed
+    assert printed.count("| ideal |") == 4
+    assert len(json.loads((tmp_path / "all.json").read_text("utf-8"))["hashing"]) == 4
+
+
+def test_a_model_reads_as_it_is_told():
+    found = protocol.encoder("folder", pooling="last", max_length=64, template="{response}")
+    settings = (found.name, found.pooling, found.max_length, found.template)
+    assert settings == ("folder", "last", 64, "{response}")
+    assert protocol.encoder("hashing", pooling="mean") == protocol.Hashing()
+
+
 def test_the_texts_of_the_teacher_are_each_taken_once(real_data):
     found = teacher.texts(real_data("hh_harmless").parent)
     assert len(found) == len(set(found))
