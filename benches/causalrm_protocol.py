@@ -202,6 +202,13 @@ def measured(p: Floats, label: Floats) -> dict[str, float]:
     }
 
 
+def fitted(material: Material, verdict: audit.Verdict) -> dict[str, Any]:
+    """What evidence takes for true: rates with intervals, the share of good responses, figures of gates."""
+    assert material.evidence is not None
+    gates = {gate.name: gate.value for gate in verdict.gates if "evidence" in gate.binds}
+    return {"rates": material.evidence.tables, "good": float(material.evidence.q.mean()), "gates": gates}
+
+
 def run(
     data: Rated, X: NDArray[Any], alpha: float, noise: tuple[float, float], seed: int, split: str, head: str
 ) -> dict[str, Any]:
@@ -224,6 +231,8 @@ def run(
         return measured(predict(X[test]), data.label[test])
 
     free = SHARE * wanted(data.level, alpha) / wanted(data.level, alpha).mean()
+    logs = {"no gold": silent, f"{GOLD} gold": told}
+    verdicts = {name: judge(material) for name, material in logs.items()}
     return {
         "alpha": alpha,
         "fnr": noise[0],
@@ -236,7 +245,8 @@ def run(
         "p1": float(p[y == 1].mean()),
         "p0": float(p[y == 0].mean()),
         "largest p of the published formula": float(free.max()),
-        "audit": {"no gold": judge(silent).estimators, f"{GOLD} gold": judge(told).estimators},
+        "audit": {name: found.estimators for name, found in verdicts.items()},
+        "evidence": {name: fitted(material, verdicts[name]) for name, material in logs.items()},
         "arms": {
             name: figures(make)
             for name, make in arms(silent, told, y, p, Noise(*noise, np.zeros((2, 2)))).items()

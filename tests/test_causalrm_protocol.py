@@ -232,6 +232,10 @@ def test_one_cell_trains_every_arm_and_orders_them(cell):
     assert cell["p1"] > 2 * cell["p0"]
     assert set(cell["audit"]) == {"no gold", "600 gold"}
     assert cell["audit"]["no gold"]["evidence"] != "green"
+    told = cell["evidence"]["600 gold"]
+    assert {rate["parameter"] for rate in told["rates"]} >= {"fnr", "fpr"}
+    assert abs(told["good"] - 0.69) < 0.1
+    assert "no gold" in cell["evidence"]["no gold"]["gates"]
 
 
 def test_the_tables_show_every_arm_and_say_who_was_refused(cell):
