@@ -161,4 +161,4 @@ def test_log_of_choices_is_trained_on_with_votes_and_says_so(home, tmp_path):
     ]
     said = " ".join(run["limits"])
     assert "2 models that had not seen a prompt voted on its choices: 60 flipped, margins everywhere." in said
-    assert "choices, the least believed dropped: 2 models" in said
+    assert "choices, the least believed dropped (heads: 2): 2 models" in said
