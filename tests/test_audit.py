@@ -101,7 +101,8 @@ def test_choices_are_judged_beside_the_other_kinds_and_come_last(healthy):
     assert verdict.allowed == (*audit.FAMILIES, "choices")
     assert (verdict.estimators["evidence"], verdict.estimators["choices"]) == ("green", "amber")
     assert verdict.colour == "green"
-    assert {gate.binds for gate in verdict.gates if gate.kind == "choice"} == {("choices",)}
+    binds = {gate.binds for gate in verdict.gates if gate.kind == "choice"}
+    assert binds == {("choices",), ("choices", "strength")}
     assert verdict.figures["choice"]["pairs"] == N // 2
 
 

@@ -4,9 +4,9 @@
     verdict.colour, verdict.allowed, verdict.sentences
     plan = audit.gold_plan(examples, 600, seed=0)     # the rows worth labelling
 
-`measure` computes figures from columns, `gates` compares them with limits, `choices` those of pairs, `judge`
-decides, `words` says what follows, `plan` chooses what to label, `verdict` is the result. The limits are
-constants of `gates`.
+`measure` computes figures from columns, `gates` compares them with limits, `choices` those of pairs,
+`one_sided` those of clicks and copies read alone, `judge` decides, `words` says what follows, `plan` chooses
+what to label, `verdict` is the result. The limits are constants of `gates`.
 """
 
 from unskew.audit.gates import FAMILIES

@@ -7,6 +7,9 @@
     classwise_ips        fnr, fpr, p1, p0                   the same without the gold test
     evidence             everything recorded, gold          silence, no gold
 
+`mrdr` and `shrunk_dr` are judged as doubly_robust, `shrunk_ips` as ips, `imputation` as evidence; choices are
+judged in `choices`, estimators that read one-sided kinds alone in `one_sided`.
+
 A kind that fails is left out of an estimator; an estimator with no kind left is refused.
 """
 

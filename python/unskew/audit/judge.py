@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unskew.audit import choices as pairwise
-from unskew.audit import measure, words
+from unskew.audit import measure, one_sided, words
 from unskew.audit.gates import FAMILIES, GOLD, RULES, WEIGHTS, Case, whole_log
 from unskew.audit.verdict import Colour, Gate, Verdict, best, worst
 from unskew.data import RANDOM, Choices, Examples
@@ -88,6 +88,13 @@ def audit(
         gates += found
         estimators["choices"], kinds["choices"] = worst(gate.colour for gate in found), ("choice",)
         compared = {"choice": pairwise.figures(choices, told)}
+    beside = list(one_sided.gates(examples, rates or {}, len(labels)))
+    others, alone = one_sided.decide(beside)
+    kinds |= alone
+    if choices:
+        beside.append(pairwise.votes(choices))
+        others["strength"] = worst(gate.colour for gate in (*gates, *beside) if "strength" in gate.binds)
+        kinds["strength"] = ("choice",)
     colour = best(estimators.values())
     figures = {
         "gold": {
@@ -99,7 +106,7 @@ def audit(
         **compared,
     }
     said = words.sentences(colour, estimators, gates, figures)
-    return Verdict(colour, said, tuple(gates), estimators, kinds, figures)
+    return Verdict(colour, said, tuple(gates), estimators, kinds, figures, others, tuple(beside))
 
 
 def speaking(examples: Examples) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class TrainConfig:
         propensity: file (JSON lines, CSV, Parquet or Arrow) with `response` and columns `p_<kind>`: known
             probabilities that feedback is given; they replace ours.
         compare: further recipes to train and show beside.
+        recipes: settings of recipes, by name: `{ips: {floor: 0.1}, causalrm-dr: {corrected: true}}`.
         accept_red: why to train although the audit refuses; goes on the card.
         seed: every random choice follows from it.
     """
@@ -42,6 +43,7 @@ class TrainConfig:
     noise: dict[str, tuple[float, float]] = field(default_factory=dict)
     propensity: str | None = None
     compare: tuple[str, ...] = ()
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     accept_red: str | None = None
     seed: int = 0
 
@@ -64,6 +66,9 @@ class TrainConfig:
         for kind, rates in self.noise.items():
             if not isinstance(rates, (list, tuple)) or len(rates) != 2:
                 raise ValueError(f"noise of {kind} is {rates!r}; [fnr, fpr] is needed")
+        for name, settings in self.recipes.items():
+            if not isinstance(settings, dict):
+                raise ValueError(f"recipes: {name} is {settings!r}; names and values are needed")
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""

@@ -21,7 +21,8 @@ from unskew.evaluate.validity import ENOUGH, Selection, Way
 from unskew.noise import Noise, NoiseRefused
 from unskew.pipeline.config import Refused
 from unskew.pipeline.material import Material
-from unskew.pipeline.recipes import by_slot, classes_of, imputation_of, propensity_of, rates_of, trust_in
+from unskew.pipeline.recipes.pairs import by_slot
+from unskew.pipeline.recipes.parts import classes, imputed, propensity, rates, trust_in
 from unskew.pipeline.run import Unit
 from unskew.rates import RANDOM, Bools, Floats, Ints, Liked, design_weight
 
@@ -199,7 +200,7 @@ def of_pairs(m: Material, keep: Bools, cluster: Ints, by: By, time: Any) -> Grou
         naive = Log.of(lambda fnr, fpr: estimators.naive(label, seen), noise.known(0, 0, kind="choice"))
         readings.append(Reading("naive", naive, numbers, n, float(n), 0, "unknown"))
         try:
-            rate = rates_of(m, "choice")
+            rate = rates(m, "choice")
             log = Log.of(lambda fnr, fpr: _some(by_slot(pairs, fnr, fpr), at), rate)
             readings.append(Reading("corrected", log, numbers, n, float(n), 0, "unknown"))
             pseudo = Columns(log.a, log.b, 0 * log.a)
@@ -293,9 +294,7 @@ def _propensities(m: Material, way: Way, name: str, own: Ints) -> Floats:
     """What a way divides by: the smallest propensity that concerns a row; 1 where it divides by none."""
     if way == "naive":
         return np.ones(len(own))
-    return (
-        np.full(len(own), min(classes_of(m, name))) if way == "classwise_ips" else propensity_of(m, name)[own]
-    )
+    return np.full(len(own), min(classes(m, name))) if way == "classwise_ips" else propensity(m, name)[own]
 
 
 def _all(m: Material) -> list[str]:
@@ -307,16 +306,16 @@ def _naive(m: Material, name: str, label: Floats, seen: Bools, own: Ints) -> Log
 
 
 def _snips(m: Material, name: str, label: Floats, seen: Bools, own: Ints) -> Log:
-    return Log.of(partial(estimators.snips, label, seen, propensity_of(m, name)[own]), rates_of(m, name))
+    return Log.of(partial(estimators.snips, label, seen, propensity(m, name)[own]), rates(m, name))
 
 
 def _robust(m: Material, name: str, label: Floats, seen: Bools, own: Ints) -> Log:
-    p, q = propensity_of(m, name)[own], imputation_of(m)[own]
-    return Log.of(partial(estimators.doubly_robust, label, seen, p, q), rates_of(m, name))
+    p, q = propensity(m, name)[own], imputed(m)[own]
+    return Log.of(partial(estimators.doubly_robust, label, seen, p, q), rates(m, name))
 
 
 def _classwise(m: Material, name: str, label: Floats, seen: Bools, own: Ints) -> Log:
-    rate, (p1, p0) = rates_of(m, name), classes_of(m, name)
+    rate, (p1, p0) = rates(m, name), classes(m, name)
     return logs.by_class(label, seen, p1, p0, rate, _covariance(m, name, rate))
 
 
@@ -368,15 +367,15 @@ def _weights(m: Material, at: Ints) -> Weights | None:
     name = best[1]
     k = m.examples.kind(name)
     numbers = np.flatnonzero(m.usable[at, k])
-    own, rate = at[numbers], rates_of(m, name)
+    own, rate = at[numbers], rates(m, name)
     seen, label = m.examples.observed[own, k], m.examples.positive[own, k].astype(np.float64)
     if not seen.any():
         return None
-    call = partial(estimators.ips, label, seen, propensity_of(m, name)[own])
+    call = partial(estimators.ips, label, seen, propensity(m, name)[own])
     known = own[~np.isnan(m.examples.gold[own])]
     odds = None
     if len(known) >= ENOUGH:
-        gold = (m.examples.observed[known, k], propensity_of(m, name)[known], m.examples.gold[known])
+        gold = (m.examples.observed[known, k], propensity(m, name)[known], m.examples.gold[known])
         weight = design_weight(m.examples.gold_design[known], m.examples.gold_prob[known])
         value = label_odds(*gold, weight=weight)
         odds = value if np.isfinite(value) else None

@@ -27,10 +27,11 @@ import torch
 from transformers import PrinterCallback, TrainerCallback
 
 from unskew import ppo
-from unskew.pipeline.arms import fit_arm, recipe_of
+from unskew.pipeline.arms import fit_arm
 from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.held_out import Judge, Start
 from unskew.pipeline.material import Material, Stage
+from unskew.pipeline.recipes import recipe_of
 from unskew.pipeline.store import quiet
 from unskew.pipeline.transformer import bars
 from unskew.ppo.rewards import Rewards
@@ -152,10 +153,8 @@ def heads(
         Refused: what a recipe needs is not there.
     """
     features = featurizer(settings.features)
-    return {
-        name: RewardModel(features, fit_arm(material, recipe_of(name)(material), settings).head)
-        for name in names
-    }
+    made = {name: recipe_of(name, settings.recipes.get(name))(material) for name in names}
+    return {name: RewardModel(features, fit_arm(material, made[name], settings).head) for name in names}
 
 
 @one_thread()

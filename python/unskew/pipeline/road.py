@@ -12,12 +12,12 @@ from unskew import audit, data
 from unskew.audit import Verdict
 from unskew.data import Choices, Store
 from unskew.estimators import Columns
-from unskew.pipeline.arms import Arm, choose, measured, measured_on_pairs, recipe_of, train_arm, weights
+from unskew.pipeline.arms import Arm, choose, measured, measured_on_pairs, train_arm, weights
 from unskew.pipeline.assess import assess
 from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.ground import of_pairs, of_responses
 from unskew.pipeline.material import Material, Stage, judge
-from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNSAFE, Recipe, Target, pairs
+from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNSAFE, Recipe, Target, pairs, recipe_of
 from unskew.pipeline.run import SCALE, Unit, describe, plain, recovered, write_run
 from unskew.pipeline.store import keep_gold, open_material, quiet
 from unskew.pipeline.transformer import columns_of, fine_tune
@@ -120,8 +120,9 @@ def train(
         Interrupted: a signal ended the training of a transformer, after a checkpoint.
     """
     opened, home = Store.open(store), Path(directory)
-    if settings.estimator != "auto":
-        recipe_of(settings.estimator)
+    for asked in (settings.estimator, *settings.compare, *settings.recipes):
+        if asked != "auto":
+            recipe_of(asked, settings.recipes.get(asked))
     if gold is not None:
         keep_gold(opened, gold)
     material, nuisances = open_material(opened, settings, stage)
@@ -162,6 +163,9 @@ def train(
         "weights": [weights(arm) for arm in arms if arm.role != "ideal"],
     }
     run["provenance"]["target"] = target
+    run["limits"] += [
+        said if arm is ours else f"{arm.label}: {said}" for arm in arms for said in arm.target.warnings
+    ]
     card = {**plain({name: run[name] for name in ON_CARD}), "scale": SCALE[unit]}
     if settings.model is not None:
         with stage(f"fine-tuning {Path(settings.model).name}") if quiet_bars else nullcontext():
