@@ -16,7 +16,8 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from unskew import audit, data, estimators, events, noise, pipeline
 from unskew.data import NO_GOLD, RANDOM, STRATIFIED, Store
-from unskew.pipeline.arms import choose, train_arm
+from unskew.pipeline.arms import train_arm
+from unskew.pipeline.auto import choose
 from unskew.pipeline.material import choice_rates
 from unskew.pipeline.recipes import RECIPES, columns_inside
 from unskew.pipeline.store import keep_gold, open_material

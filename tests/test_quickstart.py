@@ -15,7 +15,8 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 from unskew import cli, data, events, pipeline, simulate
 from unskew.data import Store
 from unskew.estimators import Columns, Mixture
-from unskew.pipeline.arms import choose, train_arm
+from unskew.pipeline.arms import train_arm
+from unskew.pipeline.auto import choose
 from unskew.pipeline.recipes import PAIRWISE, RECIPES, UNSAFE, columns_inside, shown_together
 from unskew.pipeline.run import plain, recovered
 from unskew.pipeline.store import open_material

@@ -19,7 +19,8 @@ from unskew.audit import one_sided
 from unskew.data import Store
 from unskew.estimators import CAP, Columns, Mixture
 from unskew.features import Hashing
-from unskew.pipeline.arms import LABELS, choose
+from unskew.pipeline.arms import LABELS
+from unskew.pipeline.auto import choose
 from unskew.pipeline.material import Material, judge
 from unskew.pipeline.recipes import FAMILY, NAIVE, RECIPES, UNSAFE, columns_inside, recipe_of
 from unskew.pipeline.recipes.parts import cross_fitted, inside, predicted

@@ -15,7 +15,7 @@ from test_choices import ingest, product
 from unskew import estimators, pipeline
 from unskew.data import Store
 from unskew.features import Hashing
-from unskew.pipeline.arms import choose
+from unskew.pipeline.auto import choose
 from unskew.pipeline.material import Material, judge
 from unskew.pipeline.recipes import PAIRWISE, RECIPES, columns_inside, recipe_of
 from unskew.pipeline.recipes.strength import votes

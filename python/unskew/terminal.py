@@ -54,9 +54,13 @@ def arms_table(run: dict[str, Any]) -> Table:
     for arm in run["arms"]:
         cells = [_number(arm.get("metrics", {}).get(name)) for name in columns]
         table.add_row(arm["label"], *cells, style=STYLE.get(arm["role"]))
+    said = [
+        f"{one['chosen']}: {one['why']}" for one in run.get("decisions") or () if one["part"] == "estimator"
+    ]
     if run.get("recovered") is not None:
-        table.caption = f"ours closes {run['recovered']:.0%} of the Brier gap between naive and ideal"
-        table.caption_justify = "left"
+        said.append(f"ours closes {run['recovered']:.0%} of the Brier gap between naive and ideal")
+    if said:
+        table.caption, table.caption_justify = escape("\n".join(said)), "left"
     return table
 
 

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 
 from unskew import evaluate
-from unskew.audit import Verdict
 from unskew.data import Choices, Examples
 from unskew.estimators import Mixture, ess
-from unskew.pipeline.config import Refused, TrainConfig
+from unskew.pipeline.config import TrainConfig
 from unskew.pipeline.material import Material
-from unskew.pipeline.recipes import FAMILY, NAIVE, UNSAFE, Recipe, Target, columns_inside, recipe_of
+from unskew.pipeline.recipes import NAIVE, UNSAFE, Recipe, Target, columns_inside, recipe_of
 from unskew.rates import Floats, design_weight
 from unskew.reward import HeadFit, fit_head
 
@@ -202,27 +201,3 @@ def weights(arm: Arm) -> dict[str, Any]:
         "clipped": counts.clipped + counts.capped + counts.raised,
         "outside": counts.outside,
     }
-
-
-def choose(settings: TrainConfig, verdict: Verdict) -> str:
-    """The estimator to train: the one asked for, or the first that the audit allows.
-
-    Raises:
-        Refused: the audit refuses it and no reason is given to go on.
-        ValueError: no recipe has that name.
-    """
-    name = settings.estimator
-    if name == "auto":
-        if verdict.allowed:
-            return verdict.allowed[0]
-        name = next(iter(verdict.estimators), "")
-        if not name:
-            raise Refused(" ".join(verdict.sentences))
-    recipe_of(name)
-    judged, unknown = FAMILY.get(name, name), verdict.colour if name in UNSAFE else "green"
-    if {**verdict.estimators, **verdict.others}.get(judged, unknown) == "red":
-        if settings.accept_red:
-            return name
-        why = " ".join(verdict.reasons(judged) or verdict.sentences)
-        raise Refused(f"the audit refuses {name}: {why} To train all the same, say why: --accept-red REASON")
-    return name

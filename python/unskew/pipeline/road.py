@@ -12,8 +12,9 @@ from unskew import audit, data
 from unskew.audit import Verdict
 from unskew.data import Choices, Store
 from unskew.estimators import Columns
-from unskew.pipeline.arms import Arm, choose, measured, measured_on_pairs, train_arm, weights
+from unskew.pipeline.arms import Arm, measured, measured_on_pairs, train_arm, weights
 from unskew.pipeline.assess import assess
+from unskew.pipeline.auto import choose, decisions
 from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.ground import of_pairs, of_responses
 from unskew.pipeline.material import Material, Stage, judge
@@ -160,6 +161,9 @@ def train(
             truth=None if truth is None else dict(truth.rates),
         ),
         "estimator": name,
+        "decisions": [
+            one.to_dict() for one in decisions(material, verdict, settings, name, ours.target.loss)
+        ],
         "weights": [weights(arm) for arm in arms if arm.role != "ideal"],
     }
     run["provenance"]["target"] = target

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from unskew.report.decisions import decisions
 from unskew.report.doubt import drift, sensitivity
 from unskew.report.evaluation import compared, ways
 from unskew.report.feedback import noise, overlap, propensity, weights
@@ -24,6 +25,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 Section = tuple[str, str, str, Callable[[Run], Html]]
 SECTIONS: tuple[Section, ...] = (
     ("verdict", "Can this log be trusted?", "", verdict),
+    ("decisions", "What was chosen, and why", "", decisions),
     (
         "models",
         "Models side by side",
@@ -122,6 +124,7 @@ ABOUT = (("estimand", "What is estimated"), ("population", "For whom"), ("create
 
 
 ONLY_WITH = {
+    "decisions": "decisions",
     "learning": "transformer",
     "policy": "policy",
     "compared": "against",
