@@ -13,13 +13,14 @@ from unskew import audit, evidence, noise, propensity
 from unskew.audit import Verdict
 from unskew.audit.judge import speaking
 from unskew.audit.measure import class_propensities, two_sided
+from unskew.audit.users import CAP, Users, even, weigh_users, without
 from unskew.data import RANDOM, Choices, Examples
 from unskew.estimators import FLOOR
 from unskew.evidence import Evidence
 from unskew.folds import assign
 from unskew.noise import Happening, Noise
 from unskew.propensity import Classwise, Propensity
-from unskew.rates import Bools, Ints
+from unskew.rates import Bools, Floats, Ints
 from unskew.reward import HeadClassifier
 
 PROPENSITY_DECAYS = (1e-3, 3e-4, 1e-4)
@@ -27,6 +28,9 @@ PROPENSITY_DECAYS = (1e-3, 3e-4, 1e-4)
 
 FOLDS = 3
 """Folds of the evidence, and of the models that are measured."""
+
+LABELS = 60
+"""Labels of a kind below which nobody can be said to contradict the others."""
 
 Stage = Callable[[str], AbstractContextManager[None]]
 
@@ -36,7 +40,7 @@ class Material:
     """Rows, features and nuisances. Everything estimated is out of fold by prompt.
 
     Args:
-        examples: the live rows, with gold.
+        examples: the live rows, with gold, without the records of `users` that are set aside.
         X: their features. Shape [N, D].
         propensities: P(feedback) of each two-sided kind.
         rates: error rates of each kind: known ones, else those from gold.
@@ -46,6 +50,8 @@ class Material:
         kinds: what the audit lets each estimator use; every kind when absent.
         hidden: fold whose rows and gold labels must leave no trace.
         choices: pairs on which a choice was offered, with gold; None when there are none.
+        users: who wrote the log, and whose records are set aside; None when nobody was asked.
+        logged: rows and choices with every record, when some are set aside.
     """
 
     examples: Examples
@@ -58,6 +64,14 @@ class Material:
     kinds: Mapping[str, tuple[str, ...]] | None = None
     hidden: int | None = None
     choices: Choices | None = field(default=None, repr=False)
+    users: Users | None = None
+    logged: "tuple[Examples, Choices | None] | None" = field(default=None, repr=False)
+
+    def as_logged(self) -> "Material":
+        """The same with every record in its place: what a naive model sees."""
+        if self.logged is None:
+            return self
+        return replace(self, examples=self.logged[0], choices=self.logged[1], logged=None)
 
     @property
     def usable(self) -> Bools:
@@ -139,8 +153,9 @@ def estimate(
     seed: int,
     stage: Stage,
     choices: Choices | None = None,
+    user_cap: float | None = CAP,
 ) -> Material:
-    """All nuisances of a log.
+    """All nuisances of a log, without the records of users who contradict all others.
 
     Args:
         rows: the live rows, with gold.
@@ -150,7 +165,57 @@ def estimate(
         seed: seed of the fits.
         stage: shows what is under way.
         choices: pairs on which a choice was offered, with gold.
+        user_cap: see `audit.users`; None reads every record as it came.
     """
+    users = None
+    if user_cap is not None and rows.user.any():
+        with stage("who wrote this log"):
+            users = weigh_users(rows, user_cap, expected=crowd(rows, X, seed), seed=seed)
+    kept, pairs = (rows, choices) if users is None else without(rows, choices, users.aside)
+    found = _nuisances(kept, X, known=known, given=given, seed=seed, stage=stage, choices=pairs)
+    return with_users(found, rows, choices, users)
+
+
+def crowd(rows: Examples, X: NDArray[Any], seed: int) -> dict[str, Floats]:
+    """P(recorded 1 | x, answered) of each two-sided kind, out of fold, every user counting about equally.
+
+    A linear head on the recorded labels, with the weight of each user at most that of the median user. Kinds
+    with fewer than `LABELS` labels are left out.
+    """
+    found = {}
+    for column in two_sided(rows):
+        at = np.flatnonzero(column.observed)
+        prompt = rows.prompt_hash[at]
+        if len(at) < LABELS or len(np.unique(prompt)) < LABELS // 2:
+            continue
+        fold, weight = assign(prompt, FOLDS, np.ones(len(at))), even(rows.user[at])
+        p = np.full(len(rows), np.nan)
+        for number in range(FOLDS):
+            inside, held = at[fold != number], at[fold == number]
+            model = HeadClassifier("linear", seed=seed, decays=PROPENSITY_DECAYS)
+            model.fit(X[inside], column.positive[inside], weight[fold != number], rows.prompt_hash[inside])
+            p[held] = model.predict_proba(X[held])[:, 1]
+        found[column.name] = p
+    return found
+
+
+def with_users(found: Material, rows: Examples, choices: Choices | None, users: Users | None) -> Material:
+    """Material of a log with what was set aside of it."""
+    touched = users is not None and bool(users.aside.any())
+    return replace(found, users=users, logged=(rows, choices) if touched else None)
+
+
+def _nuisances(
+    rows: Examples,
+    X: NDArray[Any],
+    *,
+    known: Mapping[str, Noise],
+    given: "Mapping[str, NDArray[Any]]",
+    seed: int,
+    stage: Stage,
+    choices: Choices | None,
+) -> Material:
+    """All nuisances of the records that are there."""
     usable = rows.offered & rows.closed
     propensities: dict[str, Propensity] = {}
     for column in two_sided(rows):
@@ -199,4 +264,5 @@ def judge(material: Material) -> Verdict:
         covariates=audit.covariates(material.X),
         warnings=() if found is None else found.warnings,
         choices=material.choices,
+        users=material.users,
     )

@@ -106,8 +106,10 @@ def _classes(m: Material, name: str) -> tuple[float, float]:
 
 
 def naive(m: Material) -> Target:
-    """Labels as they are, where there are any."""
-    return Target(_kinds(m, "naive", lambda _, y, o: estimators.naive(y, o), trust=False), "brier")
+    """Labels as they are, where there are any, whoever gave them."""
+    return Target(
+        _kinds(m.as_logged(), "naive", lambda _, y, o: estimators.naive(y, o), trust=False), "brier"
+    )
 
 
 def noise_corrected(m: Material) -> Target:
@@ -211,8 +213,8 @@ def choices(m: Material) -> Target:
 
 
 def naive_choices(m: Material) -> Target:
-    """Choices as they are."""
-    pairs = _choices(m)
+    """Choices as they are, whoever made them."""
+    pairs = _choices(m.as_logged())
     columns = estimators.naive(np.nan_to_num(pairs.label), pairs.seen)
     return Target(columns, "brier", (pairs.a, pairs.b))
 

@@ -3,17 +3,18 @@
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unskew import data, features
+from unskew.audit.users import Users, without
 from unskew.data import Choices, Examples, Store
 from unskew.evidence import Evidence
 from unskew.noise import Noise, known
 from unskew.pipeline.config import TrainConfig, featurizer
-from unskew.pipeline.material import Material, Stage, estimate, from_gold
+from unskew.pipeline.material import Material, Stage, estimate, from_gold, with_users
 from unskew.pipeline.run import plain
 from unskew.propensity import FLOOR, Propensity
 from unskew.propensity.measure import judge
@@ -65,6 +66,7 @@ def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> 
             "features": featurizer(settings.features).to_dict(),
             "noise": {name: list(rates) for name, rates in settings.noise.items()},
             "propensity": settings.propensity,
+            "user_cap": settings.user_cap,
             "seed": settings.seed,
         }
     )
@@ -78,6 +80,7 @@ def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> 
         return _read(found[1], found[2], rows, X, rates, pairs), found[0]
     given = _given(settings.propensity, rows)
     options: dict[str, Any] = {"known": rates, "given": given, "seed": settings.seed, "choices": pairs}
+    options["user_cap"] = settings.user_cap
     material = estimate(rows, X, stage=stage, **options)
     document, table = _write(material, made_from)
     return material, store.attach("nuisances", "nuisances", document, table)
@@ -88,7 +91,9 @@ def _write(material: Material, made_from: Mapping[str, Any]) -> "tuple[dict[str,
     import pyarrow as pa
 
     columns: dict[str, Any] = {"row": material.examples.row}
-    document: dict[str, Any] = {"made_from": made_from, "propensity": {}, "evidence": None}
+    document: dict[str, Any] = {"made_from": made_from, "propensity": {}, "evidence": None, "users": None}
+    if (users := material.users) is not None:
+        columns["aside"], document["users"] = users.aside, users.to_dict()
     for name, found in material.propensities.items():
         columns[f"p_{name}"] = found.raw
         document["propensity"][name] = {"source": found.source, "settings": found.settings}
@@ -121,6 +126,11 @@ def _read(
     def column(name: str) -> NDArray[Any]:
         return np.asarray(table[name].to_numpy())
 
+    logged, users = (rows, pairs), None
+    if (told := document["users"]) is not None:
+        users = Users.of(told, column("aside"))
+        rows, kept_pairs = without(rows, pairs, users.aside)
+        pairs = cast(Choices, kept_pairs)
     propensities: dict[str, Propensity] = {}
     usable = rows.offered & rows.closed
     for name, facts in document["propensity"].items():
@@ -143,8 +153,9 @@ def _read(
             kept["history"],
             tuple(kept["warnings"]),
         )
-    told = from_gold(rows, rates, pairs)
-    return Material(rows, X, propensities, evidence=found, known=rates, choices=pairs, **told)
+    gold = from_gold(rows, rates, pairs)
+    read = Material(rows, X, propensities, evidence=found, known=rates, choices=pairs, **gold)
+    return with_users(read, *logged, users)
 
 
 def _given(path: str | None, rows: Examples) -> dict[str, Floats]:
