@@ -46,6 +46,9 @@ def measured(
     truth = truth_of(home / "log", store).label
     found: dict[str, Any] = {}
     for arm, cap in (("auto", pipeline.TrainConfig().user_cap), ("auto, no defence", None)):
+        if cap is None and not found["users"]["share"]:  # nothing was set aside, so nothing can differ
+            found[arm] = found["auto"]
+            continue
         settings = pipeline.TrainConfig(seed=seed, user_cap=cap)
         start = time.process_time()
         material, _ = open_material(store, settings)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
@@ -35,6 +36,27 @@ def verdict_text(verdict: dict[str, Any]) -> str:
               for g in verdict["gates"] if g["colour"] != "green"]  # fmt: skip
     allowed = ", ".join(name.replace("_", " ") for name in verdict["allowed"]) or "none"
     return "\n".join([*lines, f"estimators allowed: {allowed}"])
+
+
+def refutations_table(refutations: list[dict[str, Any]]) -> Group:
+    """Attempts to refute an analysis, one a row; below, what each means."""
+    kinds = " and ".join(dict.fromkeys(tried["kind"] for tried in refutations))
+    table = Table(
+        title=f"attempts to refute this, on {kinds}", title_justify="left", box=None, pad_edge=False
+    )
+    for name, side in (("attempt", "left"), ("", "left"), ("expected", "right"), ("found", "right")):
+        table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("99 % interval", no_wrap=True)
+    for tried in refutations:
+        word = "[green]passed[/]" if tried["passed"] else "[bold red]FAILED[/]"
+        found, low, high = (f"{tried[name]:.3f}" for name in ("figure", "low", "high"))
+        table.add_row(tried["name"], word, f"{tried['expected']:g}", found, escape(f"[{low}, {high}]"))
+    said = [
+        f"[{'green' if tried['passed'] else 'bold red'}]{tried['name']}[/] {escape(tried['sentence'])}"
+        for tried in sorted(refutations, key=lambda tried: tried["passed"])
+    ]
+    said.append("[dim]One in a hundred fails by chance; what passes is not proved.[/]")
+    return Group(table, *said)
 
 
 STYLE = {"ours": "bold green", "naive": "yellow", "unsafe": "red", "ideal": "dim"}

@@ -28,7 +28,8 @@ class TrainConfig:
         lora: settings of `peft.LoraConfig`; all parameters are trained when absent.
         noise: known error rates by kind, `[fnr, fpr]`; they replace those from gold.
         propensity: file (JSON lines, CSV, Parquet or Arrow) with `response` and columns `p_<kind>`: known
-            probabilities that feedback is given; they replace ours.
+            probabilities that feedback is given; they replace ours. Null where the product did not set one:
+            it is fitted there, and the others can refute the fit (`refute.forced_ask`).
         user_cap: responses with feedback that one user counts for at most, in multiples of the median user;
             users whose labels contradict all others are left out (`audit.users`). None (YAML: null) does
             neither and reads every record as it came, as the naive recipes always do.

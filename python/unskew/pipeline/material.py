@@ -1,7 +1,7 @@
 """What every recipe works on: the rows, their features, and the nuisances estimated from them."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from unskew import audit, evidence, noise, propensity
 from unskew.audit import Verdict
 from unskew.audit.judge import speaking
-from unskew.audit.measure import class_propensities, two_sided
+from unskew.audit.measure import Column, class_propensities, two_sided
 from unskew.audit.users import CAP, Users, even, weigh_users, without
 from unskew.data import RANDOM, Choices, Examples
 from unskew.estimators import FLOOR
@@ -20,6 +20,7 @@ from unskew.evidence import Evidence
 from unskew.folds import assign
 from unskew.noise import Happening, Noise
 from unskew.propensity import Classwise, Propensity
+from unskew.propensity.measure import judge as measured
 from unskew.rates import Bools, Floats, Ints
 from unskew.reward import HeadClassifier
 
@@ -50,6 +51,7 @@ class Material:
         kinds: what the audit lets each estimator use; every kind when absent.
         hidden: fold whose rows and gold labels must leave no trace.
         choices: pairs on which a choice was offered, with gold; None when there are none.
+        given: P(feedback) by kind where the product set it, NaN where it did not. Shape [N] each.
         users: who wrote the log, and whose records are set aside; None when nobody was asked.
         logged: rows and choices with every record, when some are set aside.
     """
@@ -64,6 +66,7 @@ class Material:
     kinds: Mapping[str, tuple[str, ...]] | None = None
     hidden: int | None = None
     choices: Choices | None = field(default=None, repr=False)
+    given: Mapping[str, Floats] = field(default_factory=dict, repr=False)
     users: Users | None = None
     logged: "tuple[Examples, Choices | None] | None" = field(default=None, repr=False)
 
@@ -219,19 +222,10 @@ def _nuisances(
     usable = rows.offered & rows.closed
     propensities: dict[str, Propensity] = {}
     for column in two_sided(rows):
-        options: dict[str, Any] = {
-            "usable": column.usable,
-            "positive": column.positive,
-            "floor": float(FLOOR),
-        }
-        if column.name in given:
-            propensities[column.name] = propensity.logged(given[column.name], column.observed, **options)
-        elif 0 < column.silent < column.n:
-            model = partial(HeadClassifier, "linear", seed=seed, decays=PROPENSITY_DECAYS)
-            with stage(f"who answers {column.name}"):
-                propensities[column.name] = propensity.fit(
-                    X, column.observed, rows.prompt_hash, model=model, **options
-                )
+        with stage(f"who answers {column.name}") if column.name not in given else nullcontext():
+            p = answering(column, X, rows.prompt_hash, given.get(column.name), seed)
+        if p is not None:
+            propensities[column.name] = p
     speaks = [rows.kind(name) for name in speaking(rows)]
     found = None
     if speaks:
@@ -248,7 +242,39 @@ def _nuisances(
                 folds=FOLDS,
             )
     told = from_gold(rows, known, choices)
-    return Material(rows, X, propensities, evidence=found, known=known, choices=choices, **told)
+    return Material(rows, X, propensities, evidence=found, known=known, choices=choices, given=given, **told)
+
+
+def answering(
+    column: Column, X: NDArray[Any], prompt: NDArray[Any], given: Floats | None, seed: int
+) -> Propensity | None:
+    """P(feedback) of a kind: as given, and fitted out of fold where it is not.
+
+    Args:
+        column: the kind.
+        X: features. Shape [N, D].
+        prompt: fold key. Shape [N].
+        given: probabilities that the product set, NaN where it did not. Shape [N].
+        seed: seed of the fit.
+
+    Returns:
+        None when there is something to fit and it has answers alone, or silence alone.
+    """
+    options: dict[str, Any] = {"positive": column.positive, "floor": float(FLOOR)}
+    told = np.full(len(X), np.nan) if given is None else given
+    unknown = column.usable & np.isnan(told)
+    if not unknown.any():
+        return propensity.logged(told, column.observed, usable=column.usable, **options)
+    if not 0 < (column.observed & unknown).sum() < unknown.sum():
+        return None
+    model = partial(HeadClassifier, "linear", seed=seed, decays=PROPENSITY_DECAYS)
+    fitted = propensity.fit(X, column.observed, prompt, model=model, usable=unknown, **options)
+    if unknown.sum() == column.n:
+        return fitted
+    p = np.where(unknown, fitted.raw, told)
+    return measured(
+        p, column.observed, column.usable, column.positive, float(FLOOR), "features", fitted.settings
+    )
 
 
 def judge(material: Material) -> Verdict:

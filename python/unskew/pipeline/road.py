@@ -15,6 +15,7 @@ from unskew.pipeline.arms import Arm, choose, measured, measured_on_pairs, recip
 from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.material import Material, Stage, judge
 from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNSAFE, Recipe, Target, pairs
+from unskew.pipeline.refute import refute
 from unskew.pipeline.run import SCALE, Unit, describe, plain, recovered, write_run
 from unskew.pipeline.store import keep_gold, open_material, quiet
 from unskew.pipeline.transformer import columns_of, fine_tune
@@ -33,6 +34,8 @@ def audit_store(
     *,
     gold: "str | Path | None" = None,
     settings: TrainConfig = TrainConfig(),  # noqa: B008 (frozen)
+    refutations: bool = False,
+    control: str | None = None,
     stage: Stage = quiet,
 ) -> dict[str, Any]:
     """Estimate the nuisances of a log, judge it, and keep both in the store.
@@ -41,23 +44,38 @@ def audit_store(
         store: store directory.
         gold: gold labels to check and keep first.
         settings: features, known rates and propensities, seed.
+        refutations: try to refute the analysis as well (`refute`); the next `train` shows them, too.
+        control: kind of feedback that has nothing to do with quality, for one of them.
         stage: shows what is under way.
 
     Returns:
-        The verdict (see `audit.Verdict.to_dict`), with `nuisances`, `audit` (ids in the store), and
-        `gold_rejected`: a sentence for each gold line that could not be used.
+        The verdict (see `audit.Verdict.to_dict`), with `nuisances`, `audit` (ids in the store),
+        `gold_rejected`: a sentence for each gold line that could not be used, and `refutations` if asked for.
 
     Raises:
         FileNotFoundError: no store, or no gold file.
-        ValueError: the store is empty, or no gold line can be used.
+        ValueError: the store is empty, no gold line can be used, or the log has no such control.
+        Refused: refutations are asked for and no kind has what they need.
     """
     opened = Store.open(store)
     rejected = keep_gold(opened, gold)[1] if gold is not None else []
     material, nuisances = open_material(opened, settings, stage)
     found = judge(material)
     document = {**found.to_dict(), "nuisances": nuisances}
+    if refutations:
+        with stage("trying to refute it"):
+            tried = refute(material, control=control, seed=settings.seed)
+        document["refutations"] = [attempt.to_dict() for attempt in tried]
     identity = opened.attach("audit", "audit", plain(document))
     return cast(dict[str, Any], plain({**document, "audit": identity, "gold_rejected": rejected}))
+
+
+def _refuted(store: Store, nuisances: str) -> dict[str, Any]:
+    """`refutations` of the last audit, when it is of these nuisances and has any."""
+    kept = store.load("audit", "audit", current=True)
+    if kept is None or kept[1].get("nuisances") != nuisances or "refutations" not in kept[1]:
+        return {}
+    return {"refutations": kept[1]["refutations"]}
 
 
 @dataclass(frozen=True)
@@ -124,7 +142,8 @@ def train(
     material, nuisances = open_material(opened, settings, stage)
     with stage("audit"):
         verdict = judge(material)
-        opened.attach("audit", "audit", plain({**verdict.to_dict(), "nuisances": nuisances}))
+        tried = _refuted(opened, nuisances)
+        opened.attach("audit", "audit", plain({**verdict.to_dict(), "nuisances": nuisances, **tried}))
     name = choose(settings, verdict)
     unit: Unit = "pair" if name in PAIRWISE else "response"
     if unit == "response" and (odd := set(settings.compare) & set(PAIRWISE)):
@@ -155,6 +174,7 @@ def train(
             unit=unit,
             truth=None if truth is None else dict(truth.rates),
         ),
+        **tried,
         "estimator": name,
         "weights": [weights(arm) for arm in arms if arm.role != "ideal"],
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -75,10 +76,11 @@ def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> 
         X = features.cached(featurizer(settings.features), prompts, responses, store.path / "features")
     rates = {name: known(*pair, kind=name) for name, pair in settings.noise.items()}
     pairs = data.choices(store, rows)
+    given = _given(settings.propensity, rows)
     found = store.load("nuisances", "nuisances", current=True)
     if found is not None and found[2] is not None and found[1]["made_from"] == made_from:
-        return _read(found[1], found[2], rows, X, rates, pairs), found[0]
-    given = _given(settings.propensity, rows)
+        read = _read(found[1], found[2], rows, X, rates, pairs)
+        return replace(read, given=given), found[0]
     options: dict[str, Any] = {"known": rates, "given": given, "seed": settings.seed, "choices": pairs}
     options["user_cap"] = settings.user_cap
     material = estimate(rows, X, stage=stage, **options)
@@ -159,7 +161,7 @@ def _read(
 
 
 def _given(path: str | None, rows: Examples) -> dict[str, Floats]:
-    """Propensities that the user knows, by kind, in the order of the rows.
+    """Propensities that the user knows, by kind, in the order of the rows; NaN where the file has null.
 
     Raises:
         FileNotFoundError: no such file.
@@ -176,7 +178,7 @@ def _given(path: str | None, rows: Examples) -> dict[str, Floats]:
     if missing:
         raise ValueError(
             f"{path} has no row for {len(missing)} responses of the store, the first is {missing[0]!r}; a "
-            "known propensity is needed for every response"
+            "known propensity, or null where there is none, is needed for every response"
         )
     order = np.array([at[name] for name in rows.response_id])
     return {name[2:]: np.asarray(table[name].to_numpy(), np.float64)[order] for name in names}

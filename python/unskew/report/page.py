@@ -13,6 +13,7 @@ from unskew.report.markup import Html, el, join
 from unskew.report.models import reliability, rewards, side_by_side
 from unskew.report.origin import books, limits, provenance
 from unskew.report.policy import learning, policies
+from unskew.report.refutations import refutations
 from unskew.report.values import Run
 from unskew.report.verdict import verdict
 
@@ -22,6 +23,14 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 Section = tuple[str, str, str, Callable[[Run], Html]]
 SECTIONS: tuple[Section, ...] = (
     ("verdict", "Can this log be trusted?", "", verdict),
+    (
+        "refutations",
+        "Attempts to refute the analysis",
+        "Changes to the log whose effect is known, tried on the kind with the most answers: where one fails, "
+        "something that the analysis rests on is not so. What passes is not proved, and of a hundred that "
+        "should pass one fails.",
+        refutations,
+    ),
     (
         "models",
         "Models side by side",
@@ -94,7 +103,7 @@ SECTIONS: tuple[Section, ...] = (
 ABOUT = (("estimand", "What is estimated"), ("population", "For whom"), ("created", "Made"))
 
 
-ONLY_WITH = {"learning": "transformer", "policy": "policy"}
+ONLY_WITH = {"refutations": "refutations", "learning": "transformer", "policy": "policy"}
 """Sections of what most runs do not do, and the part of a run that asks for them."""
 
 OF_POLICY = ("policy", "provenance")
