@@ -13,7 +13,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from unskew.terminal import arms_table, facts, flat, policies_table, refutations_table, verdict_text
+from unskew.terminal import (
+    arms_table,
+    facts,
+    flat,
+    outlook_table,
+    policies_table,
+    refutations_table,
+    verdict_text,
+)
 
 app = typer.Typer(
     name="unskew",
@@ -209,7 +217,10 @@ def audit(
 
     if gold_plan:
         written = pipeline.write_gold_plan(store, gold_plan, plan_file, seed=seed or 0)
-        show(written, as_json, lambda: facts(f"rows worth labelling in {plan_file}", flat(written)))
+        strata = {"rows": written["rows"], **written["strata"]}
+        show(written, as_json, lambda: facts(f"rows worth labelling in {plan_file}", strata))
+        if not as_json:
+            out.print(outlook_table(written))
         return
     settings = pipeline.TrainConfig.load(config, **given(features=features, seed=seed))
     verdict = pipeline.audit_store(

@@ -256,7 +256,8 @@ def write_gold_plan(store: "str | Path", n: int, file: "str | Path", *, seed: in
         seed: seed of the choice.
 
     Returns:
-        rows, rows by stratum, and the expected widths of the intervals.
+        `rows`, `strata` (rows of each), `interval width` of each interval, `outlook` (widths and power at
+        half, all and twice as many labels), and `enough`: labels for a power of .8 of each test.
 
     Raises:
         FileNotFoundError: no store.
@@ -268,7 +269,10 @@ def write_gold_plan(store: "str | Path", n: int, file: "str | Path", *, seed: in
     lines = plan.lines(*data.texts(opened, rows.row[plan.index]))
     Path(file).write_text("\n".join(lines) + "\n", "utf-8")
     strata = {name: plan.stratum.count(name) for name in dict.fromkeys(plan.stratum)}
-    return {"rows": len(plan), "strata": strata, "interval width": plan.widths}
+    pairs = data.choices(opened, rows)
+    looks = [vars(look) for look in audit.outlook(rows, n, int(pairs.seen.sum()), seed)]
+    found = {"rows": len(plan), "strata": strata, "interval width": plan.widths}
+    return {**found, "outlook": looks, "enough": audit.enough(rows)}
 
 
 @dataclass(frozen=True)
