@@ -244,5 +244,6 @@ def test_all_attempts_that_apply_are_made_on_the_kind_with_most_answers(material
 def test_what_a_refutation_needs_is_said_when_it_is_not_there(material):
     with pytest.raises(ValueError, match="negative control is 'share'; it must be one of thumbs, rating"):
         refute.refute(material, control="share")
-    with pytest.raises(Refused, match="refutations need thumbs or ratings"):
-        refute.refute(replace(material, rates={}))
+    for rates in ({}, {"thumbs": noise.known(0.5, 0.4)}):
+        with pytest.raises(Refused, match="refutations need thumbs or ratings"):
+            refute.refute(replace(material, rates=rates))

@@ -62,7 +62,7 @@ def test_cap_thins_the_heavy_user_alone_and_says_so():
 
 def test_ordinary_users_and_a_log_without_users_are_left_alone():
     rows, q = crowd()
-    found = weigh_users(rows, users.CAP, expected={"thumbs": q})
+    found = weigh_users(rows, users.CAP, scores=[{"thumbs": q}])
     assert not found.aside.any()
     assert {user.rule for user in found.top} == {"counted"}
     assert weigh_users(replace(rows, user=np.zeros(len(rows), np.uint64)), users.CAP) is None
@@ -73,7 +73,7 @@ def test_ordinary_users_and_a_log_without_users_are_left_alone():
 def test_rows_without_a_user_are_many_people():
     rows, q = crowd(bot=lambda truth, _: ~truth, records=4000)
     unnamed = replace(rows, user=np.where(rows.user == BOT + 1, 0, rows.user).astype(np.uint64))
-    found = weigh_users(unnamed, 1, expected={"thumbs": q})
+    found = weigh_users(unnamed, 1, scores=[{"thumbs": q}])
     assert not found.aside[unnamed.user == 0].any()
     assert found.users == PEOPLE
 
@@ -95,7 +95,7 @@ def test_rows_without_a_user_are_many_people():
 )
 def test_who_contradicts_everybody_is_left_out_and_who_is_harsh_stays(bot, rule):
     rows, q = crowd(bot=bot, records=1500)
-    found = weigh_users(rows, 40, expected={"thumbs": q})
+    found = weigh_users(rows, 40, scores=[{"thumbs": q}])
     first = next(user for user in found.top if user.user == f"{BOT + 1:016x}")
     assert first.rule == rule
     assert found.aside[rows.user == BOT + 1].all() == (rule == "left out")
@@ -106,11 +106,21 @@ def test_who_contradicts_everybody_is_left_out_and_who_is_harsh_stays(bot, rule)
 def test_nobody_is_left_out_of_honest_logs():
     assert (
         sum(
-            weigh_users(*crowd(seed)[:1], 20, expected={"thumbs": crowd(seed)[1]}).left_out
+            weigh_users(*crowd(seed)[:1], 20, scores=[{"thumbs": crowd(seed)[1]}]).left_out
             for seed in range(60)
         )
         == 0
     )
+
+
+def test_a_second_score_finds_whom_the_first_does_not_and_counts_twice():
+    rows, q = crowd(bot=lambda truth, _: ~truth, records=400)
+    blind = {"thumbs": np.random.default_rng(5).random(len(rows))}
+    assert weigh_users(rows, users.CAP, scores=[blind]).left_out == 0
+    both = weigh_users(rows, users.CAP, scores=[blind, {"thumbs": q}])
+    alone = weigh_users(rows, users.CAP, scores=[{"thumbs": q}])
+    assert both.left_out == 1
+    assert both.top[0] == alone.top[0]  # what is told is what the sharper score says
 
 
 @given(st.integers(0, 12), st.integers(0, 12), st.fractions(0, 1, max_denominator=20))
@@ -156,7 +166,7 @@ def test_set_aside_rows_offer_nothing_and_their_choices_say_nothing():
 
 def test_users_are_read_back_as_they_were_kept():
     rows, q = crowd(bot=lambda truth, _: ~truth, records=400)
-    found = weigh_users(rows, users.CAP, expected={"thumbs": q})
+    found = weigh_users(rows, users.CAP, scores=[{"thumbs": q}])
     again = Users.of(found.to_dict(), found.aside)
     assert again.to_dict() == found.to_dict()
     assert np.array_equal(again.aside, found.aside)
@@ -164,7 +174,7 @@ def test_users_are_read_back_as_they_were_kept():
 
 def test_verdict_names_who_is_left_out():
     rows, q = crowd(bot=lambda truth, _: ~truth, records=400)
-    found = weigh_users(rows, users.CAP, expected={"thumbs": q})
+    found = weigh_users(rows, users.CAP, scores=[{"thumbs": q}])
     verdict = audit.audit(without(rows, None, found.aside)[0], users=found)
     [gate] = [gate for gate in verdict.gates if gate.name == "users who contradict all others"]
     assert (gate.colour, gate.value) == ("amber", 400 / len(rows))

@@ -232,8 +232,10 @@ def audit(
         stage=stage,
     )
     show(verdict, as_json, lambda: verdict_text(verdict))
-    if "refutations" in verdict and not as_json:
+    if not as_json and "refutations" in verdict:
         out.print(refutations_table(verdict["refutations"]))
+    if not as_json and "not_refuted" in verdict:
+        out.print(f"[yellow]nothing was tried:[/] {escape(verdict['not_refuted'])}")
     if verdict["colour"] == "red":
         raise typer.Exit(ExitCode.RED)
 

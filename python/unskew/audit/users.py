@@ -8,11 +8,12 @@ A response that is not kept is set aside, silent or not: its record is neither r
 thinning does not look at the record, so estimates stay what they are, for a log in which u counts for `limit`
 responses.
 
-**Contradiction.** Let m(x) = P(recorded 1 | x, answered) by a model that has not seen the prompt and in which
-every user counts about equally. A label disagrees when it says liked where m is below its median over the
-labels of the kind, or disliked above it. By chance that happens with probability
+**Contradiction.** Let m(x) score responses, by a model that has not seen the prompt. Two are asked: what
+people record about such a response, every user counting about equally, and P(liked | x) of evidence. A label
+disagrees when it says liked where m is below its median over the labels of the kind, or disliked above it. By
+chance that happens with probability
 
-    e = 1 - pi above the median, pi below it,      pi = sigmoid(shift + scale logit m)
+    e = 1 - pi above the median, pi below it,      pi = sigmoid(shift + scale logit m),  scale >= 0
 
 fitted to as many labels of each user as the median user has: what people at large record there, their error
 rates and their selection included. A user whose labels are worth at least half of everybody's disagrees with
@@ -21,16 +22,17 @@ probability (e + 1/2) / 2 at most. With D_u disagreements among n_u labels, and 
     p value = P(Binomial(n_u, b) >= D_u)   where D_u >= n_u b + 1, else 1
 
 which is at least the exact tail of such labels, unequal as their chances are. Users with a p value below
-`LEVEL` / number of users (Bonferroni) are set aside whole. Who is merely harsh, or answers everything,
-disagrees more above the median and less below it, and stays. Assumption: labels of one user are independent
-given x; a taste that is the reverse of everybody's looks like an attack, so look at who is named.
+`LEVEL` / (`MODELS` x number of users) by either model (Bonferroni) are set aside whole. Who is merely harsh,
+or answers everything, disagrees more above the median and less below it, and stays. Assumption: labels of one
+user are independent given x; a taste that is the reverse of everybody's looks like an attack, so look at who
+is named.
 
 Neither rule sees many accounts with few records each; only gold labels do.
 
 Source: Hoeffding, "On the Distribution of the Number of Successes in Independent Trials" (1956), theorem 4.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -48,6 +50,9 @@ CAP = 20.0
 
 LEVEL = 0.01
 """Chance that anybody is set aside as contradicting when nobody should be."""
+
+MODELS = 2
+"""Models that labels are compared with."""
 
 TOP = 5
 """Users who are named because they wrote the most."""
@@ -138,12 +143,13 @@ def gates(users: Users, binds: tuple[str, ...]) -> Iterator[Gate]:
     share = sum(user.share for user in out)
     worst = out[0]
     names = ", ".join(user.user for user in out[:TOP]) + (" and others" if len(out) > TOP else "")
+    many = len(out) > 1
     said = (
-        f"{len(out)} {'users, who' if len(out) > 1 else 'user, who'} left {share:.1%} of all feedback, "
-        f"contradict{'' if len(out) > 1 else 's'} all others and {'are' if len(out) > 1 else 'is'} left out: "
-        f"{names}. Of the {worst.labels:,} thumbs and ratings of the first, {worst.disagree or 0:.0%} "
-        f"disagree; {worst.allowed or 0:.0%} may. Look at what they write; `user_cap: null` in the settings "
-        "takes every record as it came."
+        f"{len(out)} {'users contradict' if many else 'user contradicts'} all others and "
+        f"{'are' if many else 'is'} left out: {names}. They wrote about {share:.1%} of the responses with "
+        f"feedback; of the {worst.labels:,} thumbs and ratings of the first, {worst.disagree or 0:.0%} disagree "
+        f"with what others say, and {worst.allowed or 0:.0%} may. Look at what they write; `user_cap: null` in "
+        "the settings takes every record as it came."
     )
     yield Gate("users who contradict all others", share, "none", "amber", said, binds)
 
@@ -165,15 +171,15 @@ def even(user: NDArray[np.uint64]) -> Floats:
 
 
 def weigh_users(
-    rows: Examples, cap: float, *, expected: Mapping[str, Floats] | None = None, seed: int = 0
+    rows: Examples, cap: float, *, scores: Sequence[Mapping[str, Floats]] = (), seed: int = 0
 ) -> Users | None:
-    """Apply both rules; the first alone without a model of what people record.
+    """Apply both rules; the first alone without a score.
 
     Args:
         rows: the live rows as they were logged.
         cap: limit of a user in multiples of the median user, > 0.
-        expected: P(recorded 1 | x, answered) of two-sided kinds, from fits that have not seen the row; read
-            on observed rows alone. Shape [N] each, in (0, 1).
+        scores: of each model, by two-sided kind, a probability of being recorded as liked, or of being liked,
+            by fits that have not seen the row; read on observed rows alone. Shape [N] each, in (0, 1).
         seed: decides which responses of a capped user are kept.
 
     Returns:
@@ -194,12 +200,16 @@ def weigh_users(
     limit = cap * float(np.median(records[wrote]))
     keep = np.minimum(1.0, limit / np.maximum(records, 1))
     aside = np.random.default_rng([seed, 17]).random(len(rows)) >= keep[code]
-    labels, disagree, allowed = _compared(rows, np.where(unknown, -1, code), len(names), expected or {})
-    allowed_by = allowed / np.maximum(labels, 1)
     p = np.ones(len(names))
-    for number in np.flatnonzero(disagree >= allowed + 1):
-        p[number] = binomial_tail(int(disagree[number]), int(labels[number]), float(allowed_by[number]))
-    out = p < LEVEL / int(wrote.sum())
+    labels, disagree, allowed = (np.zeros(len(names)) for _ in range(3))
+    for score in scores:
+        found = _compared(rows, np.where(unknown, -1, code), len(names), score)
+        by = _p_values(*found)
+        better = (by < p) | (labels == 0)
+        p = np.where(better, by, p)
+        for kept, new in zip((labels, disagree, allowed), found, strict=True):
+            kept[better] = new[better]
+    out = p < LEVEL / (MODELS * int(wrote.sum()))
     aside |= out[code]
     everything = int(seen.sum())
     capped = (keep < 1) & ~out
@@ -214,7 +224,7 @@ def weigh_users(
             share=float(records[at] / everything),
             labels=int(labels[at]),
             disagree=float(disagree[at] / labels[at]) if labels[at] else None,
-            allowed=float(allowed_by[at]) if labels[at] else None,
+            allowed=float(allowed[at] / labels[at]) if labels[at] else None,
             p_value=float(p[at]) if labels[at] else None,
             rule="left out" if out[at] else "capped" if capped[at] else "counted",
         )
@@ -224,22 +234,30 @@ def weigh_users(
     return Users(aside, int(wrote.sum()), limit, int(capped.sum()), int(out.sum()), share, tuple(top))
 
 
+def _p_values(labels: Floats, disagree: Floats, allowed: Floats) -> Floats:
+    """P(as many disagreements by chance) of each user, 1 where there are hardly more than allowed."""
+    p = np.ones(len(labels))
+    for at in np.flatnonzero(disagree >= allowed + 1):
+        p[at] = binomial_tail(int(disagree[at]), int(labels[at]), float(allowed[at] / labels[at]))
+    return p
+
+
 def _compared(
-    rows: Examples, code: Ints, users: int, expected: Mapping[str, Floats]
-) -> tuple[Ints, Ints, Floats]:
+    rows: Examples, code: Ints, users: int, score: Mapping[str, Floats]
+) -> tuple[Floats, Floats, Floats]:
     """Labels of each user, how many disagree, and how many may; summed over the two-sided kinds.
 
     Rows of nobody have the code -1: many people without a name are no user.
     """
-    labels, disagree, allowed = np.zeros(users, np.int64), np.zeros(users, np.int64), np.zeros(users)
+    labels, disagree, allowed = (np.zeros(users) for _ in range(3))
     for column in two_sided(rows):
         at = np.flatnonzero(column.observed & (code >= 0))
-        if column.name not in expected or len(at) < 2:
+        if column.name not in score or len(at) < 2:
             continue
-        line, up, who = logit(expected[column.name][at]), column.positive[at], code[at]
+        line, up, who = logit(score[column.name][at]), column.positive[at], code[at]
         usual = _first(who)
         shift, scale = platt(line[usual], up[usual])
-        pi = sigmoid(shift + scale * line)
+        pi = sigmoid(shift + scale * line) if scale > 0 else np.full(len(line), up[usual].mean())
         above = line > np.median(line[usual])
         chance = np.where(above, 1 - pi, pi)
         labels += np.bincount(who, minlength=users)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ PROPENSITY_DECAYS = (1e-3, 3e-4, 1e-4)
 
 FOLDS = 3
 """Folds of the evidence, and of the models that are measured."""
+
+PASSES = 3
+"""Times at most that nuisances are estimated again because more users contradict all others."""
 
 LABELS = 60
 """Labels of a kind below which nobody can be said to contradict the others."""
@@ -170,12 +173,26 @@ def estimate(
         choices: pairs on which a choice was offered, with gold.
         user_cap: see `audit.users`; None reads every record as it came.
     """
-    users = None
-    if user_cap is not None and rows.user.any():
-        with stage("who wrote this log"):
-            users = weigh_users(rows, user_cap, expected=crowd(rows, X, seed), seed=seed)
-    kept, pairs = (rows, choices) if users is None else without(rows, choices, users.aside)
-    found = _nuisances(kept, X, known=known, given=given, seed=seed, stage=stage, choices=pairs)
+    fit = partial(_nuisances, X=X, known=known, given=given, seed=seed)
+    if user_cap is None or not rows.user.any():
+        return fit(rows, stage=stage, choices=choices)
+    with stage("who wrote this log"):
+        usual = crowd(rows, X, seed)
+        users = weigh_users(rows, user_cap, scores=[usual], seed=seed)
+    if users is None:
+        return fit(rows, stage=stage, choices=choices)
+    kept, pairs = without(rows, choices, users.aside)
+    found = fit(kept, stage=stage, choices=pairs)
+    for _ in range(PASSES):
+        if found.evidence is None:
+            break
+        scores = [usual, dict.fromkeys(usual, found.evidence.q)]
+        before, users = users, cast(Users, weigh_users(rows, user_cap, scores=scores, seed=seed))
+        if np.array_equal(before.aside, users.aside):
+            break
+        kept, pairs = without(rows, choices, users.aside)
+        with stage("again, without users who contradict all others"):
+            found = fit(kept, stage=lambda _: nullcontext(), choices=pairs)
     return with_users(found, rows, choices, users)
 
 
@@ -210,8 +227,8 @@ def with_users(found: Material, rows: Examples, choices: Choices | None, users: 
 
 def _nuisances(
     rows: Examples,
-    X: NDArray[Any],
     *,
+    X: NDArray[Any],
     known: Mapping[str, Noise],
     given: "Mapping[str, NDArray[Any]]",
     seed: int,

@@ -14,7 +14,7 @@ from unskew.evaluate.influence import clusters, spread
 from unskew.evidence.tables import mean_rate
 from unskew.features.axes import axes
 from unskew.folds import assign
-from unskew.noise import Noise
+from unskew.noise import MIN_D, Noise
 from unskew.pipeline.config import Refused
 from unskew.pipeline.material import Material
 from unskew.rates import Bools, Floats, Ints
@@ -115,13 +115,15 @@ class Log:
             within: rows that may take part; all when absent. Shape [N].
 
         Raises:
-            Refused: no such kind has both answers and silence, and error rates.
+            Refused: no such kind has both answers and silence, and error rates that can be divided by.
         """
         known = {column: rate for column in material.propensities if (rate := rates_of(material, column))}
+        known = {column: rate for column, rate in known.items() if rate.D > MIN_D}
         if not known:
             raise Refused(
-                "refutations need thumbs or ratings with answers, silence and error rates (gold labels, or "
-                "`noise` in the settings); this log has none"
+                "refutations need thumbs or ratings with answers, silence and known error rates, D = 1 - fnr "
+                f"- fpr above {MIN_D:g}; this log has none. Label more gold rows (`unskew audit STORE "
+                "--gold-plan 600`), or give `noise` in the settings"
             )
         rows = material.examples
         name = max(known, key=lambda kind: int(rows.observed[:, rows.kind(kind)].sum()))

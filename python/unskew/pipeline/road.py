@@ -12,7 +12,7 @@ from unskew import audit, data
 from unskew.data import Choices, Store
 from unskew.estimators import Columns
 from unskew.pipeline.arms import Arm, choose, measured, measured_on_pairs, recipe_of, train_arm, weights
-from unskew.pipeline.config import TrainConfig, featurizer
+from unskew.pipeline.config import Refused, TrainConfig, featurizer
 from unskew.pipeline.material import Material, Stage, judge
 from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNSAFE, Recipe, Target, pairs
 from unskew.pipeline.refute import refute
@@ -50,12 +50,12 @@ def audit_store(
 
     Returns:
         The verdict (see `audit.Verdict.to_dict`), with `nuisances`, `audit` (ids in the store),
-        `gold_rejected`: a sentence for each gold line that could not be used, and `refutations` if asked for.
+        `gold_rejected`: a sentence for each gold line that could not be used, and, if asked for,
+        `refutations`, or `not_refuted`: why there are none.
 
     Raises:
         FileNotFoundError: no store, or no gold file.
         ValueError: the store is empty, no gold line can be used, or the log has no such control.
-        Refused: refutations are asked for and no kind has what they need.
     """
     opened = Store.open(store)
     rejected = keep_gold(opened, gold)[1] if gold is not None else []
@@ -64,8 +64,11 @@ def audit_store(
     document = {**found.to_dict(), "nuisances": nuisances}
     if refutations:
         with stage("trying to refute it"):
-            tried = refute(material, control=control, seed=settings.seed)
-        document["refutations"] = [attempt.to_dict() for attempt in tried]
+            try:
+                tried = refute(material, control=control, seed=settings.seed)
+                document["refutations"] = [attempt.to_dict() for attempt in tried]
+            except Refused as why:
+                document["not_refuted"] = str(why)
     identity = opened.attach("audit", "audit", plain(document))
     return cast(dict[str, Any], plain({**document, "audit": identity, "gold_rejected": rejected}))
 
