@@ -144,12 +144,13 @@ def gates(users: Users, binds: tuple[str, ...]) -> Iterator[Gate]:
     worst = out[0]
     names = ", ".join(user.user for user in out[:TOP]) + (" and others" if len(out) > TOP else "")
     many = len(out) > 1
+    who = f"{len(out)} users contradict" if many else "1 user contradicts"
     said = (
-        f"{len(out)} {'users contradict' if many else 'user contradicts'} all others and "
-        f"{'are' if many else 'is'} left out: {names}. They wrote about {share:.1%} of the responses with "
-        f"feedback; of the {worst.labels:,} thumbs and ratings of the first, {worst.disagree or 0:.0%} disagree "
-        f"with what others say, and {worst.allowed or 0:.0%} may. Look at what they write; `user_cap: null` in "
-        "the settings takes every record as it came."
+        f"{who} all others and {'are' if many else 'is'} left out: {names}. They wrote about {share:.1%} of "
+        f"the responses with feedback. Of the {worst.labels:,} thumbs and ratings of the first, "
+        f"{worst.disagree or 0:.0%} disagree with what others say of such responses, where "
+        f"{worst.allowed or 0:.0%} may. Look at what they write; `user_cap: null` in the settings takes all "
+        "records as they came."
     )
     yield Gate("users who contradict all others", share, "none", "amber", said, binds)
 
