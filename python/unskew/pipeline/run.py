@@ -125,7 +125,9 @@ def describe(
             "store": {"generation": store.generation, "digest": store.digest},
             "nuisances": nuisances,
             "accept_red": settings.accept_red,
-            "settings": {k: v for k, v in settings.to_dict().items() if v and k != "accept_red"},
+            "settings": {
+                k: v for k, v in settings.to_dict().items() if (v or k == "user_cap") and k != "accept_red"
+            },
         },
     }
 
