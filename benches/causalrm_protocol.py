@@ -122,6 +122,7 @@ def examples(prompts: Sequence[str], observed: Bools, positive: Bools) -> Exampl
         response_id=[str(number) for number in range(n)],
         prompt_hash=key.astype(np.uint64),
         group=key.astype(np.int64),
+        user=np.zeros(n, np.uint64),
         kinds=(KIND["rating"],),
         offered=always,
         closed=always,

@@ -169,7 +169,7 @@ def test_time_and_users_of_the_rows_are_those_of_the_store(home):
         for at in some
     ]
     keys = np.array([str(key) for key in table["user_key"].take(rows.row).to_pylist()])
-    users = data.users(store, rows.row)
+    users = data.users(rows)
     assert len(set(users.tolist())) == len(set(zip(users.tolist(), keys, strict=True)))
     assert len(set(users[keys != "None"].tolist())) == len(set(keys[keys != "None"].tolist()))
 

@@ -27,6 +27,7 @@ def columns(n, kinds, offered, observed, positive, gold=None, design=None, prob=
         response_id=[f"r{row}" for row in range(n)],
         prompt_hash=(np.arange(n) // 2).astype(np.uint64),
         group=np.arange(n) // 2,
+        user=np.zeros(n, np.uint64),
         kinds=tuple(KIND[name] for name in kinds),
         offered=offered,
         closed=np.ones_like(offered),

@@ -347,3 +347,15 @@ def test_gold_alone_reads_nothing_but_gold(material):
     assert isinstance(columns, Columns)
     known = ~np.isnan(material.examples.gold)
     assert np.array_equal(columns.a > 0, known)
+
+
+# --- refutations -------------------------------------------------------------------------------------------
+
+
+def test_refutations_go_into_the_audit_and_from_there_into_the_next_run(run, home):
+    found = pipeline.audit_store(home / "store", refutations=True)
+    names = [tried["name"] for tried in found["refutations"]]
+    assert names == ["permuted labels", "dummy label", "random feature", "added noise", "added selection"]
+    again = pipeline.train(home / "store", home / "again", pipeline.TrainConfig(estimator="gold"))
+    assert again["refutations"] == found["refutations"]
+    assert "refutations" not in run

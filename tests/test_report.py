@@ -89,6 +89,13 @@ def test_a_red_audit_that_was_overruled_shows_the_reason(run):
     assert "Trained in spite of the audit. Reason given: only a trial" in text
 
 
+def test_refutations_stand_with_the_failed_ones_first(run, page):
+    text = page.sections["refutations"]
+    assert text.index("added noise") < text.index("permuted labels")
+    assert "thumbsfailed0.0000.021[0.011, 0.031]The correction of flips does not hold here." in text
+    assert "refutations" not in checked({**run, "refutations": None}).sections
+
+
 def test_table_marks_the_best_that_can_be_had_and_the_unsafe(page):
     text = page.sections["models"]
     assert "★\u00a00.176" in text

@@ -13,7 +13,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from unskew.terminal import arms_table, evaluation_text, facts, flat, policies_table, verdict_text
+from unskew.terminal import (
+    arms_table,
+    evaluation_text,
+    facts,
+    flat,
+    outlook_table,
+    policies_table,
+    refutations_table,
+    verdict_text,
+)
 
 app = typer.Typer(
     name="unskew",
@@ -194,6 +203,13 @@ def audit(
     features: Annotated[
         str | None, typer.Option(help="hashing, or the path of a Hugging Face model.")
     ] = None,
+    refute: Annotated[
+        bool, typer.Option("--refute", help="Try to refute the analysis on the log itself, too.")
+    ] = False,
+    control: Annotated[
+        str | None,
+        typer.Option("--negative-control", help="Kind of feedback that has nothing to do with quality."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Every random choice follows from it.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -202,11 +218,25 @@ def audit(
 
     if gold_plan:
         written = pipeline.write_gold_plan(store, gold_plan, plan_file, seed=seed or 0)
-        show(written, as_json, lambda: facts(f"rows worth labelling in {plan_file}", flat(written)))
+        strata = {"rows": written["rows"], **written["strata"]}
+        show(written, as_json, lambda: facts(f"rows worth labelling in {plan_file}", strata))
+        if not as_json:
+            out.print(outlook_table(written))
         return
     settings = pipeline.TrainConfig.load(config, **given(features=features, seed=seed))
-    verdict = pipeline.audit_store(store, gold=gold, settings=settings, stage=stage)
+    verdict = pipeline.audit_store(
+        store,
+        gold=gold,
+        settings=settings,
+        refutations=refute or control is not None,
+        control=control,
+        stage=stage,
+    )
     show(verdict, as_json, lambda: verdict_text(verdict))
+    if not as_json and "refutations" in verdict:
+        out.print(refutations_table(verdict["refutations"]))
+    if not as_json and "not_refuted" in verdict:
+        out.print(f"[yellow]nothing was tried:[/] {escape(verdict['not_refuted'])}")
     if verdict["colour"] == "red":
         raise typer.Exit(ExitCode.RED)
 

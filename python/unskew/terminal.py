@@ -40,6 +40,53 @@ def verdict_text(verdict: dict[str, Any]) -> str:
     return "\n".join([*lines, f"estimators allowed: {allowed}"])
 
 
+def outlook_table(plan: dict[str, Any]) -> Group:
+    """What half, all and twice as many gold labels would show."""
+    looks = plan["outlook"]
+    table = Table(title="what labels would show", title_justify="left", box=None, pad_edge=False)
+    table.add_column("labels", no_wrap=True)
+    for look in looks:
+        table.add_column(f"{look['labels']:,}", justify="right", no_wrap=True)
+    table.add_column("for 80 %", justify="right", no_wrap=True)
+    for kind, widths in looks[0]["widths"].items():
+        for name in widths:
+            cells = [f"{look['widths'][kind][name]:.2f}" for look in looks]
+            table.add_row(f"width of {'' if kind == 'all' else kind + ' '}{name.replace('_', ' ')}", *cells)
+    for kind, powers in looks[0]["power"].items():
+        for name in powers:
+            cells = [f"{look['power'][kind][name]:.0%}" for look in looks]
+            needed = plan["enough"][kind][name]
+            table.add_row(f"power of {kind} {name}", *cells, "–" if needed is None else f"{needed:,}")
+    return Group(
+        table,
+        "[dim]Widths of 95 % intervals, if both error rates were .15 and the accuracy .75. Power: the chance "
+        "to see it if liked responses, half of all, were answered twice as often as the others; by testing "
+        "p1 = p0 at 1 %, and by the share of liked responses that weights from features tell against that of "
+        "the random labels, at 5 %.[/]",
+    )
+
+
+def refutations_table(refutations: list[dict[str, Any]]) -> Group:
+    """Attempts to refute an analysis, one a row; below, what each means."""
+    kinds = " and ".join(dict.fromkeys(tried["kind"] for tried in refutations))
+    table = Table(
+        title=f"attempts to refute this, on {kinds}", title_justify="left", box=None, pad_edge=False
+    )
+    for name, side in (("attempt", "left"), ("", "left"), ("expected", "right"), ("found", "right")):
+        table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("99 % interval", no_wrap=True)
+    for tried in refutations:
+        word = "[green]passed[/]" if tried["passed"] else "[bold red]FAILED[/]"
+        found, low, high = (f"{tried[name]:.3f}" for name in ("figure", "low", "high"))
+        table.add_row(tried["name"], word, f"{tried['expected']:g}", found, escape(f"[{low}, {high}]"))
+    said = [
+        f"[{'green' if tried['passed'] else 'bold red'}]{tried['name']}[/] {escape(tried['sentence'])}"
+        for tried in sorted(refutations, key=lambda tried: tried["passed"])
+    ]
+    said.append("[dim]One in a hundred fails by chance; what passes is not proved.[/]")
+    return Group(table, *said)
+
+
 STYLE = {"ours": "bold green", "naive": "yellow", "unsafe": "red", "ideal": "dim"}
 """Colour of an arm's role."""
 

@@ -85,7 +85,7 @@ def evaluate_model(
     names = [str(path) for path in paths]
     in_sample, keep, sentence = _sample(models, names, opened, rows)
     users = by == "user"
-    cluster = data.users(opened, rows.row) if users else rows.prompt_hash.view(np.int64)
+    cluster = data.users(rows) if users else rows.prompt_hash.view(np.int64)
     ground = (
         of_pairs(material, keep, cluster, cast(By, by), data.shown_at(opened, rows.row))
         if unit == "pair"

@@ -16,6 +16,7 @@ from unskew.report.markup import Html, el, join
 from unskew.report.models import reliability, rewards, side_by_side
 from unskew.report.origin import books, limits, provenance
 from unskew.report.policy import learning, policies
+from unskew.report.refutations import refutations
 from unskew.report.values import Run
 from unskew.report.verdict import verdict
 
@@ -26,6 +27,14 @@ Section = tuple[str, str, str, Callable[[Run], Html]]
 SECTIONS: tuple[Section, ...] = (
     ("verdict", "Can this log be trusted?", "", verdict),
     ("decisions", "What was chosen, and why", "", decisions),
+    (
+        "refutations",
+        "Attempts to refute the analysis",
+        "Changes to the log whose effect is known, tried on the kind with the most answers: where one fails, "
+        "something that the analysis rests on is not so. What passes is not proved, and of a hundred that "
+        "should pass one fails.",
+        refutations,
+    ),
     (
         "models",
         "Models side by side",
@@ -125,6 +134,7 @@ ABOUT = (("estimand", "What is estimated"), ("population", "For whom"), ("create
 
 ONLY_WITH = {
     "decisions": "decisions",
+    "refutations": "refutations",
     "learning": "transformer",
     "policy": "policy",
     "compared": "against",

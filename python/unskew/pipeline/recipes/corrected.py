@@ -20,8 +20,10 @@ SHRINKAGE = float(4 / FLOOR**2)
 
 
 def naive(m: Material) -> Target:
-    """Labels as they are, where there are any."""
-    return Target(two_sided(m, "naive", lambda _, y, o: estimators.naive(y, o), trust=False), "brier")
+    """Labels as they are, where there are any, whoever gave them."""
+    return Target(
+        two_sided(m.as_logged(), "naive", lambda _, y, o: estimators.naive(y, o), trust=False), "brier"
+    )
 
 
 def noise_corrected(m: Material) -> Target:

@@ -59,7 +59,7 @@ def by_slot(pairs: Choices, fnr: float, fpr: float) -> Columns:
 
 
 def naive_choices(m: Material) -> Target:
-    """Choices as they are."""
-    found = choices_of(m)
+    """Choices as they are, whoever made them."""
+    found = choices_of(m.as_logged())
     columns = estimators.naive(np.nan_to_num(found.label), found.seen)
     return Target(columns, "brier", (found.a, found.b))
