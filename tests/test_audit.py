@@ -396,6 +396,19 @@ def test_known_rates_count_the_classes_before_evidence_does():
     assert measure.classes(column, known=None, rates=None, posterior=None) is None
 
 
+@pytest.mark.parametrize("gold", [0, 400])
+def test_one_kind_without_gold_is_no_evidence(gold):
+    rows, truth = log(gold=gold)
+    alone = columns(
+        len(rows), ("thumbs",), rows.offered[:, :1], rows.observed[:, :1], rows.positive[:, :1],
+        rows.gold, rows.gold_design,
+    )  # fmt: skip
+    posterior = np.where(truth, 0.9, 0.1)
+    both, one = (audit.audit(found, posterior=posterior).estimators["evidence"] for found in (rows, alone))
+    assert both != "red"
+    assert (one == "red") == (gold == 0)
+
+
 def test_without_gold_rates_or_evidence_the_verdict_is_red():
     examples, _ = log(gold=0)
     verdict = audit.audit(examples, propensities=constant(examples))

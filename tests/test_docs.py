@@ -103,12 +103,18 @@ def implicit(rows):
     ]
 
 
+def thumbs_alone(rows):
+    kept = [row for row in rows if row.get("kind", "thumbs") == "thumbs"]
+    return [{**row, "offered": ["thumbs"]} if "offered" in row else row for row in kept]
+
+
 def test_the_audit_says_what_the_table_says(home):
     """Each colour of the table that does not depend on how long the log is."""
     assert log(home, "whole", list)["colour"] != "green"  # no gold
     assert log(home, "voted", voted)["colour"] == "red"
     assert log(home, "unoffered", unoffered)["colour"] == "red"
     assert log(home, "implicit", implicit)["colour"] == "red"
+    assert log(home, "thumbs", thumbs_alone)["estimators"]["evidence"] == "red"
     assert log(home, "labelled", implicit, gold=True)["estimators"]["evidence"] != "red"
     told = log(home, "told", voted, gold=True)["estimators"]
     speak = {name for name, colour in told.items() if colour != "red"}

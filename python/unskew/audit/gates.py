@@ -374,6 +374,15 @@ def whole_log(
             yield Gate("no gold", *_unchecked("anything", None, 0), binds)
         else:
             yield Gate("no gold", *_unchecked(voice.name, voice.counts, voice.column.n), binds)
+        spoke = int((examples.observed & usable).any(0).sum())
+        said = f"{spoke} kinds of feedback were given; where they agree and where not tells of their errors."
+        alone = spoke < 2
+        if alone:
+            said = (
+                "Only one kind of feedback was given. Nothing tells a wrong record from a disliked response "
+                "then, and evidence takes every one for true. Log another kind, or label some responses."
+            )
+        yield Gate("kinds without gold", spoke, "at least 2", "red" if alone else "green", said, binds)
     else:
         said = f"{n} gold labels ({liked:.0f} liked) say what each kind of feedback means."
         yield Gate("gold labels", n, f"at least {GOLD}", "green", said, binds)
