@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="torch is not installed")
@@ -354,3 +354,47 @@ def test_column_of_another_length_is_refused():
     log, _ = logged_rows()
     with pytest.raises(ValueError, match=r"group has shape \(399,\); \(400,\) is needed, one a row"):
         replace(log, group=log.group[1:])
+
+
+# --- the protocol ------------------------------------------------------------------------------------------
+
+
+def test_a_fifth_is_observed_whatever_the_shape():
+    from benches.protocol_worlds import scaled
+
+    shape = 0.2 ** (4 * (1 - np.arange(1000) / 1000))
+    p = scaled(shape)
+    assert p.mean() == pytest.approx(0.2, abs=1e-9)
+    assert p.max() <= 1
+    uncut = p < 1
+    assert np.ptp(p[uncut] / shape[uncut]) < 1e-9 * p[0] / shape[0]
+
+
+def test_real_text_keeps_prompts_whole_and_its_reward_standard():
+    from benches.protocol_worlds import texts
+
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 40, 300)
+    found = texts(rng.standard_normal((300, 70)), group, 200, seed=1)
+    assert found.X.shape == (300, 70)
+    assert not set(found.group[: found.rows]) & set(found.group[found.rows :])
+    assert 180 <= found.rows <= 200
+    assert (found.reward.mean(), found.reward.std()) == pytest.approx((0, 1), abs=1e-9)
+
+
+def test_holm_by_hand():
+    from benches.protocol_tables import holm
+
+    assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
+
+
+@settings(max_examples=20)
+@given(q=st.lists(st.sampled_from([0.1, 0.4, 0.4, 0.9]), min_size=6, max_size=6))
+def test_auc_counts_pairs_and_half_of_the_ties(q):
+    from benches.protocol_tables import metrics
+
+    q, y = np.array(q), np.array([0.0, 1, 1, 0, 1, 0])
+    pairs = [(a > b) + 0.5 * (a == b) for a in q[y == 1] for b in q[y == 0]]
+    found = metrics(q, y)
+    assert found["auc"] == pytest.approx(np.mean(pairs))
+    assert found["r2"] == pytest.approx(1 - found["brier"] / 0.25)
