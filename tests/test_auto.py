@@ -82,10 +82,9 @@ def test_asked_for_by_name_is_said_so():
 def test_evidence_needs_no_rate_from_outside(material):
     found = settled(material, "evidence")
     labels = int((~np.isnan(material.examples.gold)).sum())
-    for kind in ("thumbs", "rating"):
-        assert found["error rates", kind].chosen == "inside the likelihood"
-        assert f"{labels:,} gold labels" in found["error rates", kind].why
-        assert found["propensity", kind].chosen == "inside the likelihood"
+    for part in ("error rates", "propensity"):
+        assert found[part, "every kind"].chosen == "inside the likelihood"
+    assert f"{labels:,} gold labels" in found["error rates", "every kind"].why
     assert found["loss", "evidence"].chosen == "mixture"
 
 

@@ -105,7 +105,8 @@ def decisions(
     family = FAMILY.get(name, name)
     found = [estimator(verdict, settings, name)]
     if family in FOR or name in NAIVE:
-        kinds = ("choice",) if name in PAIRWISE else tuple(material.offered_to(family))
+        kinds = ["choice"] if name in PAIRWISE else material.offered_to(family)
+        kinds = ["every kind"] if family == "evidence" else kinds  # together, not one by one
         found += [_rates(material, family, kind) for kind in kinds]
         found += [_propensity(material, family, kind) for kind in kinds if name not in PAIRWISE]
     return [*found, Decision("loss", name, loss, LOSS[loss])]
