@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unskew import estimators, noise
-from unskew.evaluate import Log, gold_test, log_metrics, powered
+from unskew.evaluate import Log, gold_test, log_metrics, logs, powered
 from unskew.evaluate.influence import estimates
-from unskew.rates import STRATIFIED, Z
+from unskew.propensity import classwise_from_gold
+from unskew.rates import RANDOM, STRATIFIED, Liked, Z
 
 Array = NDArray[np.float64]
 
@@ -89,6 +90,30 @@ def rates_from_gold(
     )
 
 
+def by_class(
+    recorded: Array, observed: Array, liked: Array, random: Array, labels: int, rng: np.random.Generator
+) -> tuple[Log, Log]:
+    """Class-wise columns, everything from one gold sample: all of it uncertain, and taken as known."""
+    gold, prob, design = random.copy(), np.full(len(liked), np.nan), np.full(len(liked), RANDOM)
+    for record in (0, 1):
+        rows = np.flatnonzero((observed == 1) & (recorded == record) & np.isnan(random))
+        picked = rng.permutation(rows)[: labels // 2]
+        gold[picked], design[picked], prob[picked] = liked[picked], STRATIFIED, len(picked) / len(rows)
+    seen, up = observed == 1, recorded == 1
+    options = {"design": design, "prob": prob}
+    rate = noise.from_gold(up, gold, observed=seen, **options)
+    known = classwise_from_gold(seen, up, gold, **options)
+    one, two, three = np.eye(3, dtype=bool)
+    ratios = ((two, one | two, True), (one, one | two, False))
+    ratios += ((one | two, one | two | three, True), (one | two, one | two | three, False))
+    found = Liked.of(np.where(seen, np.where(up, 0, 1), 2), 3, gold, design, prob)
+    fixed = noise.known(rate.fnr, rate.fpr)
+    return (
+        logs.by_class(recorded, observed, known.p1, known.p0, rate, found.covariance(*ratios)),
+        logs.by_class(recorded, observed, known.p1, known.p0, fixed, np.zeros((4, 4))),
+    )
+
+
 def measure(seed: int, world: str, rows: int, labels: int) -> dict[str, dict[str, dict[str, float]]]:
     """Every way of measuring, on one log."""
     rng = np.random.default_rng((WORLDS.index(world), seed))
@@ -112,7 +137,7 @@ def measure(seed: int, world: str, rows: int, labels: int) -> dict[str, dict[str
     ones, zeros = np.ones(rows), np.zeros(rows)
     made = robust(found.fnr, found.fpr)
     thumbs = recorded, observed
-    logs = {
+    read = {
         "naive: recorded labels of the observed": seen,
         "SNIPS, true p(x), true rates": Log.of(ideal, right),
         "SNIPS, fitted p, rates from gold, delta off": Log.of(snips, fixed),
@@ -123,7 +148,10 @@ def measure(seed: int, world: str, rows: int, labels: int) -> dict[str, dict[str
         "DR, fitted p, rates from gold, delta on": Log.of(robust, found),
         "DR, fitted p, rates from gold, delta on, `record`": Log.of(robust, found, record=thumbs),
     }
-    result = {name: log_metrics(model, log) for name, log in logs.items()}
+    result = {name: log_metrics(model, log) for name, log in read.items()}
+    both = by_class(recorded, observed, liked, gold, labels, rng)
+    for name, log in zip(("delta on", "delta off"), both, strict=True):
+        result[f"class-wise, all from gold, {name}"] = log_metrics(model, log)
     result |= {
         "random gold alone": powered(model, made, gold, power=0.0),
         "PPI, imputation, power tuned": powered(model, estimators.Columns(ones, imputation, zeros), gold),
@@ -132,7 +160,7 @@ def measure(seed: int, world: str, rows: int, labels: int) -> dict[str, dict[str
     }
     tests = {
         f"DR against gold, delta {word}": gold_test(
-            model, logs[f"DR, fitted p, rates from gold, delta {word}"], gold
+            model, read[f"DR, fitted p, rates from gold, delta {word}"], gold
         )
         for word in WORDS
     }

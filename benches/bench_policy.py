@@ -106,7 +106,7 @@ def run(given: tuple[int, str, int, policy.PolicyConfig]) -> dict[str, Any]:
 
 
 def tables(runs: list[dict[str, Any]]) -> str:
-    """Means over seeds, and true against own reward over KL."""
+    """Means over seeds, the true reward first, and log-odds against the reward that was paid over KL."""
     arms = {name: [next(a for a in run["arms"] if a["name"] == name) for run in runs] for name in ARMS}
     finals = {name: [arm["final"] for arm in found] for name, found in arms.items()}
     finals = {"nothing: the start": [run["start"]["final"] for run in runs], **finals}
@@ -120,22 +120,21 @@ def tables(runs: list[dict[str, Any]]) -> str:
         return f"{(mean(values(name, key)) - low) / (high - low):.0%}"
 
     lines = [
-        "| policy paid by | true log-odds (s.d. over seeds) | above naive | gap naive to true | gap naive "
-        "to ideal | P(liked) | gap naive to true | gap naive to ideal | KL | better than start | tokens |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| policy paid by | true reward: P(liked) (s.d. over seeds) | above naive | gap naive to true | gap "
+        "naive to ideal | the same in log-odds (s.d.) | above naive | gap naive to true | gap naive to ideal "
+        "| KL | better than start | tokens |",
+        "|---|" + "---|" * 11,
     ]
     for name, found in finals.items():
-        true = values(name, "true")
-        above = sum(mine > theirs for mine, theirs in zip(true, values("naive", "true"), strict=True))
-        gaps = {
-            key: [share(name, key, bound) for bound in ("true", "ideal")] if name in ARMS else ["–", "–"]
-            for key in ("true", "liked")
-        }
+        cells = [name]
+        for key, digits in (("liked", 3), ("true", 2)):
+            own = values(name, key)
+            above = sum(mine > theirs for mine, theirs in zip(own, values("naive", key), strict=True))
+            gaps = [share(name, key, bound) for bound in ("true", "ideal")] if name in ARMS else ["–", "–"]
+            cells += [f"{mean(own):.{digits}f} ({stdev(own):.{digits}f})", f"{above}/{len(runs)}", *gaps]
         wins = f"{mean(final['win_rate'] for final in found):.0%}" if name in ARMS else "–"
         kl, tokens = (mean(final[key] for final in found) for key in ("kl", "mean_length"))
-        cells = [name, f"{mean(true):.2f} ({stdev(true):.2f})", f"{above}/{len(runs)}", *gaps["true"]]
-        cells += [f"{mean(values(name, 'liked')):.3f}", *gaps["liked"], f"{kl:.1f}", wins, f"{tokens:.0f}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("| " + " | ".join([*cells, f"{kl:.1f}", wins, f"{tokens:.0f}"]) + " |")
     marks = np.arange(0, KL_SHOWN + 1, 2)
     lines += [
         "",
@@ -185,8 +184,9 @@ def main() -> None:
         f"`python benches/bench_policy.py --seeds {given.seeds} --world {given.world}`: {given.responses:,} "
         f"responses, rounds of {config.completions} completions,\nthe same PPO for every arm until about "
         f"{config.kl:.0f} nats of KL are spent. "
-        f"The true reward is the log-odds of being liked, on {config.held_out} prompts held "
-        f"out (answers\nin the log: {mean(run['log'] for run in runs):.2f}). {wall:.0f} minutes on a "
+        f"The true reward is the share of users who like the answer, on {config.held_out} prompts held out;\n"
+        f"beside it its log-odds, in which rewards are paid (answers in the log: "
+        f"{mean(run['log'] for run in runs):.2f}). {wall:.0f} minutes on a "
         f"{os.cpu_count()}-core machine, load {load:.1f} at the start, "
         f"{mean(run['cpu'] for run in runs):.0f} CPU s a seed;\ntorch {torch.__version__}, transformers "
         f"{transformers.__version__}, Python {platform.python_version()}.\n\n{tables(runs)}\n"

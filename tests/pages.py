@@ -166,6 +166,122 @@ def policy_run() -> dict:
     return {"start": start, "arms": arms, "seconds": 61.0}
 
 
+WAYS = (
+    (
+        "naive",
+        "feedback as it comes",
+        False,
+        "Who answers is part of this figure.",
+        2102,
+        1875.0,
+        0.206,
+        0.008,
+    ),
+    (
+        "snips",
+        "propensity weights (SNIPS)",
+        False,
+        "Feedback depends on the label.",
+        2102,
+        1334.0,
+        0.219,
+        0.013,
+    ),
+    ("classwise_ips", "class weights", None, "It holds when only the label counts.", 1378, 339.0, 0.2, 0.036),
+    ("powered", "gold and log (PPI)", True, "It rests on random gold.", 200, 305.0, 0.18, 0.016),
+    ("gold", "gold alone", True, "It rests on random gold.", 200, 200.0, 0.177, 0.019),
+)
+
+
+def evaluation_of(shift: float = 0.0) -> list[dict]:
+    """A model in five ways of measuring."""
+    found = []
+    for way, label, valid, why, n, ess, brier, half in WAYS:
+        metrics = {"brier": around(brier - shift, half), "auc": around(0.8 - brier, 2 * half)}
+        if way == "snips":
+            metrics["pair_accuracy"] = around(0.6, 0.04)
+        bins = [
+            {"predicted": k / 10, "observed": k / 11, "low": k / 11 - 0.05, "high": k / 11 + 0.05, "n": 20}
+            for k in range(1, 10)
+        ]
+        size = {"n": n, "ess": ess, "differs": None}
+        words = {"way": way, "label": label, "valid": valid, "why": why}
+        found.append({**words, **size, "metrics": metrics, "calibration": bins})
+    return found
+
+
+def drift_of(level: float, p: float) -> dict:
+    windows = [{"window": k, "n": 900, **around(level + k / 100, 0.02)} for k in range(4)]
+    return {"value": level, "chi2": 3.1, "df": 3.0, "p": p, "windows": windows}
+
+
+def evaluation_run() -> dict:
+    """Two models measured on a log, as `evaluate --out` keeps it."""
+    gammas = (1, 1.5, 2, 3, 5)
+    curve = {
+        name: [
+            {"gamma": g, "value": value, "low": value - (g - 1) / 10, "high": value + (g - 1) / 10}
+            for g in gammas
+        ]
+        for name, value in (("brier", 0.06), ("accuracy", -0.1))
+    }
+    tips = {name: {"value": 0.06, "gamma": g, "fnr": None, "fpr": 0.3, "distance": 3.8}
+            for name, g in (("brier", 1.61), ("accuracy", None))}  # fmt: skip
+    doubt = {"kind": "thumbs", "odds": 4.1, "curve": curve}
+    kinds = {
+        "answered": drift_of(0.2, 0.004),
+        "fit": drift_of(-0.01, 0.3),
+        "positive": drift_of(0.7, 0.5),
+        "rates": {"fnr": drift_of(0.1, 0.4)},
+    }
+    gaps = [{k: v for k, v in way.items() if k not in ("ess", "calibration")} for way in evaluation_of(0.3)]
+    measured = {
+        "n": 7837, "unit": "response", "labels": 200, "clusters": "prompt", "in_sample": False,
+        "best": "powered", "metric": "brier", "missing": {"doubly_robust": "no kind speaks"},
+        "ways": evaluation_of(),
+        "sensitivity": {**doubt, "rates": {"brier": around(0.06, 0.02)}},
+        "drift": {
+            "windows": [{"from": f"2026-0{1 + k}-05T00:18", "n": 1960} for k in range(4)],
+            "model": {"way": "snips", "brier": drift_of(0.2, 0.51), "auc": drift_of(0.8, 0.2)},
+            "kinds": {"thumbs": kinds},
+            "changed": ["How often thumbs is answered changed over time (p value 0.004)."],
+        },
+        "sentences": ["The card names another log.", "Brier score 0.180 [0.164, 0.196], by gold and log."],
+    }  # fmt: skip
+    said = [
+        "new beats old: Brier score differs by -0.120.",
+        "By the weights of thumbs the order flips at 1.61.",
+    ]
+    against = {
+        "names": ["new", "old"],
+        "ways": gaps,
+        "best": "powered",
+        "metric": "brier",
+        "decision": said[0],
+        "tipping": {**doubt, "used": {"fnr": 0.1, "fpr": 0.1}, "tips": tips},
+        "sentences": said,
+    }
+    kept = (
+        "created",
+        "estimand",
+        "population",
+        "counts",
+        "verdict",
+        "propensity",
+        "noise",
+        "limits",
+        "provenance",
+    )
+    about = {key: value for key, value in sample_run().items() if key in kept}
+    return {
+        **about,
+        "title": "new against old",
+        "unit": "response",
+        "evaluation": measured,
+        "against": against,
+    }
+
+
 def sample_run() -> dict:
     """A run as `quickstart` keeps it, drawn from a simple model."""
     return {
@@ -193,6 +309,29 @@ def sample_run() -> dict:
             "gates": GATES,
             "figures": {},
         },
+        "refutations": rows(
+            "name kind figure low high expected passed sentence",
+            (
+                "permuted labels",
+                "thumbs",
+                0.503,
+                0.482,
+                0.524,
+                0.5,
+                True,
+                "A model of shuffled labels finds nothing.",
+            ),
+            (
+                "added noise",
+                "thumbs",
+                0.021,
+                0.011,
+                0.031,
+                0.0,
+                False,
+                "The correction of flips does not hold here.",
+            ),
+        ),
         "propensity": {"thumbs": propensity(0.18, 0.6, 1), "rating": propensity(0.25, 0.8, 2)},
         "noise": rows(
             "kind parameter estimate low high truth source",

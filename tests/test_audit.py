@@ -27,7 +27,7 @@ def columns(n, kinds, offered, observed, positive, gold=None, design=None, prob=
         response_id=[f"r{row}" for row in range(n)],
         prompt_hash=(np.arange(n) // 2).astype(np.uint64),
         group=np.arange(n) // 2,
-        user=np.full(n, -1),
+        user=np.zeros(n, np.uint64),
         kinds=tuple(KIND[name] for name in kinds),
         offered=offered,
         closed=np.ones_like(offered),
@@ -102,7 +102,8 @@ def test_choices_are_judged_beside_the_other_kinds_and_come_last(healthy):
     assert verdict.allowed == (*audit.FAMILIES, "choices")
     assert (verdict.estimators["evidence"], verdict.estimators["choices"]) == ("green", "amber")
     assert verdict.colour == "green"
-    assert {gate.binds for gate in verdict.gates if gate.kind == "choice"} == {("choices",)}
+    binds = {gate.binds for gate in verdict.gates if gate.kind == "choice"}
+    assert binds == {("choices",), ("choices", "strength")}
     assert verdict.figures["choice"]["pairs"] == N // 2
 
 
@@ -393,6 +394,19 @@ def test_known_rates_count_the_classes_before_evidence_does():
     assert found.disliked == pytest.approx((examples.observed[:, 0] & ~truth).sum(), abs=60)
     assert measure.classes(column, known=None, rates=rates, posterior=None).p1 is None
     assert measure.classes(column, known=None, rates=None, posterior=None) is None
+
+
+@pytest.mark.parametrize("gold", [0, 400])
+def test_one_kind_without_gold_is_no_evidence(gold):
+    rows, truth = log(gold=gold)
+    alone = columns(
+        len(rows), ("thumbs",), rows.offered[:, :1], rows.observed[:, :1], rows.positive[:, :1],
+        rows.gold, rows.gold_design,
+    )  # fmt: skip
+    posterior = np.where(truth, 0.9, 0.1)
+    both, one = (audit.audit(found, posterior=posterior).estimators["evidence"] for found in (rows, alone))
+    assert both != "red"
+    assert (one == "red") == (gold == 0)
 
 
 def test_without_gold_rates_or_evidence_the_verdict_is_red():

@@ -16,7 +16,8 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
 from unskew import audit, data, estimators, events, noise, pipeline
 from unskew.data import NO_GOLD, RANDOM, STRATIFIED, Store
-from unskew.pipeline.arms import choose, train_arm
+from unskew.pipeline.arms import train_arm
+from unskew.pipeline.auto import choose
 from unskew.pipeline.material import choice_rates
 from unskew.pipeline.recipes import RECIPES, columns_inside
 from unskew.pipeline.store import keep_gold, open_material
@@ -486,8 +487,18 @@ def test_model_of_choices_is_evaluated_on_gold_pairs(run, home, gilded):
     assert found == pipeline.evaluate_model(run["home"] / "model", gilded) | {"title": found["title"]}
     assert [arm["name"] for arm in found["arms"]] == ["model", "choice"]
     assert found["arms"][0]["metrics"]["accuracy"]["value"] > 0.6
-    with pytest.raises(ValueError, match="has no gold pairs that say which is better"):
-        pipeline.evaluate_model(run["home"] / "model", home / "store")
+    ways = {way["way"]: way for way in found["evaluation"]["ways"]}
+    assert set(ways) == {"naive", "corrected", "powered", "gold"}
+    assert ways["gold"]["n"] == 300
+    assert found["evaluation"]["in_sample"] is True
+    assert ways["naive"]["metrics"]["accuracy"]["value"] < ways["gold"]["metrics"]["accuracy"]["value"]
+
+
+def test_without_gold_pairs_a_model_of_choices_is_read_as_it_is_and_that_is_said(run, home):
+    found = pipeline.evaluate_model(run["home"] / "model", home / "store")
+    assert [way["way"] for way in found["evaluation"]["ways"]] == ["naive"]
+    assert "the error rates of choices are unknown" in found["evaluation"]["missing"]["corrected"]
+    assert any("There are no gold pairs here" in said for said in found["evaluation"]["sentences"])
 
 
 def test_gold_that_is_enough_for_the_audit_is_enough_to_train_and_measure(material):
@@ -556,4 +567,5 @@ def test_with_gold_pairs_it_trains_and_measures(home, gilded):
     assert (run["estimator"], run["truth"], run["verdict"]["colour"]) == ("choices", "gold", "amber")
     done = unskew("evaluate", "gold/model", "--store", gilded, cwd=home)
     assert done.returncode == 0, done.stderr
-    assert "choices on 300 gold pairs" in done.stdout
+    assert "gold alone" in done.stdout
+    assert "300" in done.stdout

@@ -158,3 +158,13 @@ def test_export_gives_every_row_back_and_pairs_with_their_columns(road):
     assert len(pairs) > 500
     assert {"prompt", "chosen", "rejected", "label_prob", "weight"} <= set(pairs[0])
     assert all(pair["label_prob"] >= 0.5 for pair in pairs)
+
+
+def test_refutations_are_a_table_and_a_sentence_each(road):
+    done = unskew("audit", "store", "--refute", cwd=road)
+    assert done.returncode in (0, 8), done.stderr
+    assert "attempts to refute this, on" in done.stdout
+    assert "permuted labels" in done.stdout
+    done = unskew("audit", "store", "--negative-control", "share", cwd=road)
+    assert done.returncode == 2
+    assert "negative control is 'share'" in done.stderr

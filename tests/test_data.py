@@ -91,7 +91,7 @@ def check(store):
         assert set(together) == {request}
     codes = set(zip(found.user.tolist(), expected["key"], strict=True))
     assert len(codes) == len({user for user, _ in codes}) == len({key for _, key in codes})
-    assert all((user == -1) == (key is None) for user, key in codes)
+    assert all((user == 0) == (key is None) for user, key in codes)
     return found, expected
 
 

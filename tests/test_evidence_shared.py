@@ -57,7 +57,7 @@ def product(world, n, users, *, columns=12, tone_of_one_sided=1.0):
         "positive": observed & (says | one_sided),
         "fold_key": np.arange(n) // 2,
         "gold": gold,
-        "user": user,
+        "user": user + 1,
     }
 
 
@@ -156,7 +156,7 @@ def test_names_of_users_do_not_matter_and_an_unknown_user_is_no_user(monkeypatch
     found = evidence.fit(**given)
     renamed = evidence.fit(**given | {"user": 1000 + 7 * given["user"]})
     assert np.array_equal(found.d_by, renamed.d_by)
-    nobody, absent = (evidence.fit(**given | {"user": user}) for user in (np.full(300, -1), None))
+    nobody, absent = (evidence.fit(**given | {"user": user}) for user in (np.zeros(300, int), None))
     assert np.array_equal(nobody.d_by, absent.d_by)
     assert not np.array_equal(nobody.d_by, found.d_by)
     with pytest.raises(ValueError, match="user has shape"):

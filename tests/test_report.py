@@ -1,5 +1,6 @@
 """The HTML report: whole, self-contained, safe with any text, and honest about what is missing."""
 
+import copy
 import json
 import math
 import random
@@ -88,6 +89,13 @@ def test_a_red_audit_that_was_overruled_shows_the_reason(run):
     assert "Trained in spite of the audit. Reason given: only a trial" in text
 
 
+def test_refutations_stand_with_the_failed_ones_first(run, page):
+    text = page.sections["refutations"]
+    assert text.index("added noise") < text.index("permuted labels")
+    assert "thumbsfailed0.0000.021[0.011, 0.031]The correction of flips does not hold here." in text
+    assert "refutations" not in checked({**run, "refutations": None}).sections
+
+
 def test_table_marks_the_best_that_can_be_had_and_the_unsafe(page):
     text = page.sections["models"]
     assert "★\u00a00.176" in text
@@ -147,8 +155,14 @@ def test_policies_and_transformers_have_sections_where_there_are_any(run):
     page = checked(run)
     ours = "A policy trained on the corrected reward is truly worth"
     assert f"{ours} 0.74 in P(liked) (before training 0.52); trained on the naive reward 0.48" in page.text
-    assert f"{ours} 1.20 in true reward (before training 0.10)" in page.text
-    assert "trained on the naive reward −0.10, on the true reward 1.70: 72 % of the gap." in page.text
+    assert page.text.count(ours) == 1, "one sentence, both units"
+    assert "of the gap (72 % in the reward's own units)." in page.text
+    policies = copy.deepcopy(run["policy"])
+    for arm in (policies["start"], *policies["arms"]):
+        arm["final"]["liked"] = None
+    text = checked({**run, "policy": policies}).text
+    assert f"{ours} 1.20 in true reward (before training 0.10)" in text
+    assert "trained on the naive reward −0.10, on the true reward 1.70: 72 % of the gap." in text
     for said in ("held-out mixture loss", "Reward over distance", "First, measure. evidence", "won"):
         assert said in page.sections["policy"] + page.sections["learning"]
     without = {key: value for key, value in run.items() if key not in ("policy", "transformer")}
@@ -158,7 +172,7 @@ def test_policies_and_transformers_have_sections_where_there_are_any(run):
 def test_a_run_of_a_policy_alone_shows_nothing_else(run):
     page = checked({"title": "A policy", "policy": run["policy"], "provenance": run["provenance"]})
     assert list(page.sections) == ["", "policy", "provenance"]
-    assert "truly worth 1.20" in page.text
+    assert "truly worth 0.74 in P(liked)" in page.text
 
 
 def test_without_an_oracle_no_share_of_the_gap_is_claimed(run):

@@ -8,7 +8,7 @@ from html import escape, unescape
 
 import pytest
 
-from pages import everywhere, sample_run
+from pages import evaluation_run, everywhere, sample_run
 from unskew import report
 
 PROBE = """<script>addEventListener("load", () => {
@@ -70,3 +70,11 @@ def test_no_planted_script_runs_and_the_policy_would_stop_one(tmp_path):
     hostile = everywhere(sample_run(), lambda v: plant if isinstance(v, str) and v != "amber" else v)
     assert browsed({**hostile, "counts": {plant: 1}}, tmp_path)["planted"] is False
     assert browsed({}, tmp_path, policy=True) is None
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_page_of_an_evaluation_never_scrolls_sideways(tmp_path, width):
+    seen = browsed(evaluation_run(), tmp_path, width=width)
+    assert seen["scrolls"] <= width
+    assert seen["over"] == []
+    assert seen["text"] >= 11

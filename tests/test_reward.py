@@ -328,6 +328,30 @@ def test_mlp_stops_when_prompts_it_has_not_seen_gain_no_more(world):
     assert len(fit.history) == fit.best_epoch + 1 + 3 < 100
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_step_with_the_least_training_loss_is_kept_when_asked_for(world, kind):
+    X, _, liked, prompt = world
+    fit = fit_head(X, columns(liked), groups=prompt, select="training", **BRIEF[kind])
+    assert fit.best_epoch == np.argmin([step["training"] for step in fit.history])
+    assert fit.held_out == fit.history[fit.best_epoch]["held_out"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_non_negative_risk_does_not_pay_for_calling_every_silent_row_disliked(kind):
+    """One in five happened, a share of .6 is liked: b = 3, and a - b = -2 pays for a silent row near 0."""
+    rng = np.random.default_rng(0)
+    X, happened = rng.standard_normal((50, 80)), (np.arange(50) % 5 == 0).astype(float)
+    mlp = {"head": "mlp", "epochs": 150, "decay": 0.0, "lr": 0.01, "patience": 150}
+    options = {"groups": np.arange(50), **({"decays": (1e-8,)} if kind == "linear" else mlp)}
+
+    def silent(**more):
+        fit = fit_head(X, columns(3 * happened), select="training", **options, **more)
+        return float(sigmoid(fit.head(X))[happened == 0].mean())
+
+    assert silent() < 0.1
+    assert silent(non_negative=True) > silent() + 0.1
+
+
 # --- refusals ----------------------------------------------------------------------------------------------
 
 
@@ -368,6 +392,15 @@ def test_mlp_stops_when_prompts_it_has_not_seen_gain_no_more(world):
             {"columns": columns(np.ones(4), -1.0), "validation": 0.25},
             "a sums to -3 over the 3 training entries; it must be positive. too few entries have a weight, "
             "or too many weights are negative",
+        ),
+        ({"select": "test"}, "select is 'test'; it must be one of held_out, training"),
+        (
+            {"non_negative": True, "loss": "mixture"},
+            "non_negative bends the parts of targets; the mixture has none and is bounded",
+        ),
+        (
+            {"weighted_axes": True, "pairs": (np.arange(4), np.roll(np.arange(4), 1))},
+            "weighted_axes needs single responses with weights >= 0",
         ),
         (
             {"X": np.array([[1.0], [np.nan], [0.0], [2.0]])},
@@ -425,7 +458,7 @@ def test_classifier_gives_the_probabilities_of_the_model_behind_its_labels(world
     found = model.predict_proba(X)
     assert found[:, 1] == pytest.approx(p, abs=0.01)
     assert found.sum(1) == pytest.approx(np.ones(240))
-    assert model.fitted.metric == "logistic"
+    assert model.fitted_.metric == "logistic"
 
 
 def test_classifier_takes_a_weight_for_repeated_rows_and_holds_groups_out_together(world):
@@ -434,21 +467,20 @@ def test_classifier_takes_a_weight_for_repeated_rows_and_holds_groups_out_togeth
     weighted = HeadClassifier(seed=5, decays=(1e-3,)).fit(X, liked > 0, often, groups=prompt)
     rows = np.repeat(np.arange(240), often)
     repeated = HeadClassifier(seed=5, decays=(1e-3,)).fit(X[rows], liked[rows], groups=prompt[rows])
-    assert weighted.fitted.held_out == pytest.approx(repeated.fitted.held_out, abs=2e-3)
-    assert weighted.predict_proba(X) == pytest.approx(repeated.predict_proba(X), abs=0.02)
-    assert weighted.fitted.counts["silent"] == (often == 0).sum()
-    two = HeadClassifier().fit(X, liked, groups=prompt % 2).fitted.counts
+    assert weighted.fitted_.held_out == pytest.approx(repeated.fitted_.held_out, abs=1e-6)
+    assert weighted.predict_proba(X) == pytest.approx(repeated.predict_proba(X), abs=2e-5)
+    assert weighted.fitted_.counts["silent"] == (often == 0).sum()
+    two = HeadClassifier().fit(X, liked, groups=prompt % 2).fitted_.counts
     assert (two["training"], two["validation"]) == (120, 120)
 
 
 def test_classifier_passes_its_options_on(world):
     X, _, liked, _ = world
     model = HeadClassifier("mlp", hidden=(4,), epochs=1).fit(X, liked)
-    assert model.fitted.head.sizes == [3, 4, 1]
-    assert model.fitted.counts["validation"] == 48  # every row a group of its own
+    assert model.fitted_.head.sizes == [3, 4, 1]
+    assert model.fitted_.counts["validation"] == 48  # every row a group of its own
 
 
 def test_classifier_that_was_not_fitted_is_an_error():
-    with pytest.raises(ValueError, match="fitted") as error:
+    with pytest.raises(ValueError, match="This HeadClassifier instance is not fitted yet"):
         HeadClassifier().predict_proba(np.zeros((1, 2)))
-    assert str(error.value) == "this classifier has not been fitted; call fit first"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner  # noqa: E402
 import tiny  # noqa: E402
 from unskew import data, events, pipeline, simulate  # noqa: E402
 from unskew.data import Store  # noqa: E402
-from unskew.pipeline.transformer import Interrupted  # noqa: E402
+from unskew.pipeline.transformer import HELD, Interrupted  # noqa: E402
 from unskew.reward import RewardModel, Tokens, TransformerReward, targets  # noqa: E402
 from unskew.reward.comparisons import prepare  # noqa: E402
 
@@ -165,6 +165,10 @@ def test_command_line_trains_scores_and_evaluates_a_transformer(home):
     )
     done = call(app, ["evaluate", str(home / "cli" / "model"), "--store", str(home / "store"), "--json"])
     assert done.exit_code == 0, done.output
+    assert loaded.card["held_out"] == HELD  # the prompts that may measure it
+    found, rows = json.loads(done.stdout)["evaluation"], len(data.examples(Store.open(home / "store")))
+    held = found["n"] < rows / 2
+    assert found["in_sample"] is not held  # few held-out prompts are not enough, and that is said
     assert (home / "cli" / "report.html").is_file()
 
 

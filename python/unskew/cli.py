@@ -13,7 +13,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from unskew.terminal import arms_table, facts, flat, policies_table, verdict_text
+from unskew.terminal import (
+    arms_table,
+    evaluation_text,
+    facts,
+    flat,
+    outlook_table,
+    policies_table,
+    refutations_table,
+    verdict_text,
+)
 
 app = typer.Typer(
     name="unskew",
@@ -194,6 +203,13 @@ def audit(
     features: Annotated[
         str | None, typer.Option(help="hashing, or the path of a Hugging Face model.")
     ] = None,
+    refute: Annotated[
+        bool, typer.Option("--refute", help="Try to refute the analysis on the log itself, too.")
+    ] = False,
+    control: Annotated[
+        str | None,
+        typer.Option("--negative-control", help="Kind of feedback that has nothing to do with quality."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Every random choice follows from it.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -202,11 +218,25 @@ def audit(
 
     if gold_plan:
         written = pipeline.write_gold_plan(store, gold_plan, plan_file, seed=seed or 0)
-        show(written, as_json, lambda: facts(f"rows worth labelling in {plan_file}", flat(written)))
+        strata = {"rows": written["rows"], **written["strata"]}
+        show(written, as_json, lambda: facts(f"rows worth labelling in {plan_file}", strata))
+        if not as_json:
+            out.print(outlook_table(written))
         return
     settings = pipeline.TrainConfig.load(config, **given(features=features, seed=seed))
-    verdict = pipeline.audit_store(store, gold=gold, settings=settings, stage=stage)
+    verdict = pipeline.audit_store(
+        store,
+        gold=gold,
+        settings=settings,
+        refutations=refute or control is not None,
+        control=control,
+        stage=stage,
+    )
     show(verdict, as_json, lambda: verdict_text(verdict))
+    if not as_json and "refutations" in verdict:
+        out.print(refutations_table(verdict["refutations"]))
+    if not as_json and "not_refuted" in verdict:
+        out.print(f"[yellow]nothing was tried:[/] {escape(verdict['not_refuted'])}")
     if verdict["colour"] == "red":
         raise typer.Exit(ExitCode.RED)
 
@@ -315,17 +345,40 @@ def ppo(
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Reward model directory.")],
-    store: Annotated[Path, typer.Option(help="Store with gold labels.")],
+    store: Annotated[Path, typer.Option(help="Store to measure it on.")],
     gold: Annotated[
         Path | None, typer.Option(help="Gold labels (JSON lines) instead of those in the store.")
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A second reward model: which is better, and how sure is that.")
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--out", help="Write run.json and report.html here.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("-c", "--config", help="YAML file of the audit or training.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="What counts as one draw: prompt or user.")] = "prompt",
     as_json: JsonFlag = False,
 ) -> None:
-    """Measure a reward model against gold, with intervals; naive feedback beside it."""
-    from unskew import pipeline
+    """Measure a reward model on a log in every way there is, and say which intervals may be believed."""
+    from unskew import pipeline, report
 
-    run = pipeline.evaluate_model(model, store, gold=gold)
-    show(run, as_json, lambda: arms_table(run))
+    run = pipeline.evaluate_model(
+        model,
+        store,
+        gold=gold,
+        against=against,
+        directory=directory,
+        settings=pipeline.TrainConfig.load(config),
+        by=by,
+        stage=stage,
+    )
+    show(run, as_json, lambda: evaluation_text(run, out.width))
+    if directory is not None:
+        page = report.write(directory, directory / "report.html")
+        if not as_json:
+            out.print(f"report: {page}", soft_wrap=True)
 
 
 @app.command()

@@ -68,6 +68,29 @@ def wilson(share: float, n: float, z: float = Z) -> Interval:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
+def binomial_tail(k: int, n: int, p: float) -> float:
+    """P(X >= k) of a binomial X, summed exactly: sum over j >= k of C(n, j) p^j (1 - p)^(n - j).
+
+    Args:
+        k: least number of successes.
+        n: trials, >= 0.
+        p: chance of each, in [0, 1].
+
+    Example:
+        >>> round(binomial_tail(2, 3, 0.5), 4)
+        0.5
+    """
+    if k <= 0:
+        return 1.0
+    if k > n or p <= 0:
+        return 0.0
+    if p >= 1:
+        return 1.0
+    j = np.arange(k, n + 1, dtype=np.float64)
+    ways = math.lgamma(n + 1) - _log_gamma(j + 1) - _log_gamma(n - j + 1)
+    return min(1.0, float(np.exp(ways + j * math.log(p) + (n - j) * math.log1p(-p)).sum()))
+
+
 @dataclass(frozen=True)
 class Share:
     """A share with the variance of its estimate.

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from rich.console import Group
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 
 def facts(title: str, rows: "dict[str, Any]") -> Table:
@@ -37,6 +40,53 @@ def verdict_text(verdict: dict[str, Any]) -> str:
     return "\n".join([*lines, f"estimators allowed: {allowed}"])
 
 
+def outlook_table(plan: dict[str, Any]) -> Group:
+    """What half, all and twice as many gold labels would show."""
+    looks = plan["outlook"]
+    table = Table(title="what labels would show", title_justify="left", box=None, pad_edge=False)
+    table.add_column("labels", no_wrap=True)
+    for look in looks:
+        table.add_column(f"{look['labels']:,}", justify="right", no_wrap=True)
+    table.add_column("for 80 %", justify="right", no_wrap=True)
+    for kind, widths in looks[0]["widths"].items():
+        for name in widths:
+            cells = [f"{look['widths'][kind][name]:.2f}" for look in looks]
+            table.add_row(f"width of {'' if kind == 'all' else kind + ' '}{name.replace('_', ' ')}", *cells)
+    for kind, powers in looks[0]["power"].items():
+        for name in powers:
+            cells = [f"{look['power'][kind][name]:.0%}" for look in looks]
+            needed = plan["enough"][kind][name]
+            table.add_row(f"power of {kind} {name}", *cells, "–" if needed is None else f"{needed:,}")
+    return Group(
+        table,
+        "[dim]Widths of 95 % intervals, if both error rates were .15 and the accuracy .75. Power: the chance "
+        "to see it if liked responses, half of all, were answered twice as often as the others; by testing "
+        "p1 = p0 at 1 %, and by the share of liked responses that weights from features tell against that of "
+        "the random labels, at 5 %.[/]",
+    )
+
+
+def refutations_table(refutations: list[dict[str, Any]]) -> Group:
+    """Attempts to refute an analysis, one a row; below, what each means."""
+    kinds = " and ".join(dict.fromkeys(tried["kind"] for tried in refutations))
+    table = Table(
+        title=f"attempts to refute this, on {kinds}", title_justify="left", box=None, pad_edge=False
+    )
+    for name, side in (("attempt", "left"), ("", "left"), ("expected", "right"), ("found", "right")):
+        table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    table.add_column("99 % interval", no_wrap=True)
+    for tried in refutations:
+        word = "[green]passed[/]" if tried["passed"] else "[bold red]FAILED[/]"
+        found, low, high = (f"{tried[name]:.3f}" for name in ("figure", "low", "high"))
+        table.add_row(tried["name"], word, f"{tried['expected']:g}", found, escape(f"[{low}, {high}]"))
+    said = [
+        f"[{'green' if tried['passed'] else 'bold red'}]{tried['name']}[/] {escape(tried['sentence'])}"
+        for tried in sorted(refutations, key=lambda tried: tried["passed"])
+    ]
+    said.append("[dim]One in a hundred fails by chance; what passes is not proved.[/]")
+    return Group(table, *said)
+
+
 STYLE = {"ours": "bold green", "naive": "yellow", "unsafe": "red", "ideal": "dim"}
 """Colour of an arm's role."""
 
@@ -51,10 +101,87 @@ def arms_table(run: dict[str, Any]) -> Table:
     for arm in run["arms"]:
         cells = [_number(arm.get("metrics", {}).get(name)) for name in columns]
         table.add_row(arm["label"], *cells, style=STYLE.get(arm["role"]))
+    said = [
+        f"{one['chosen']}: {one['why']}" for one in run.get("decisions") or () if one["part"] == "estimator"
+    ]
     if run.get("recovered") is not None:
-        table.caption = f"ours closes {run['recovered']:.0%} of the Brier gap between naive and ideal"
-        table.caption_justify = "left"
+        said.append(f"ours closes {run['recovered']:.0%} of the Brier gap between naive and ideal")
+    if said:
+        table.caption, table.caption_justify = escape("\n".join(said)), "left"
     return table
+
+
+VALID = {True: ("✓", "green"), False: ("✕", "red"), None: ("?", "yellow")}
+"""Sign and colour of a way of measuring: valid, not valid, nothing can tell."""
+
+WIDE = 110
+"""Columns of a terminal from which on every figure of an evaluation is shown."""
+
+SHOWN = (
+    ("brier", "Brier", 0),
+    ("auc", "AUC", 0),
+    ("accuracy", "accuracy", 0),
+    ("log_loss", "log loss", WIDE),
+    ("best_of_n", "best of 16", WIDE),
+)
+"""Figures of an evaluation, and the width from which on they are shown."""
+
+
+def evaluation_text(run: dict[str, Any], width: int) -> Group:
+    """Every way of measuring a model, or two, and what follows, for a terminal of that width."""
+    found, against = run["evaluation"], run.get("against")
+    parts: list[Any] = [ways_table(run["title"], found["ways"], width, best=found["best"])]
+    said = found["sentences"]
+    if against:
+        first, second = against["names"]
+        parts[0].title = f"{first} measured"
+        parts.append(ways_table(f"{second} measured", against["evaluation"]["ways"], width))
+        parts.append(
+            ways_table(f"{first} minus {second}", against["ways"], width, best=against["best"], signed=True)
+        )
+        said = [*against["sentences"], *said]
+    parts.append(
+        Text("✓ valid   ✕ not valid   ? nothing here can tell   ± 95 %   ★ read this one", style="dim")
+    )
+    lines = Table.grid(padding=(0, 1, 0, 0))
+    for sentence in said:
+        lines.add_row("•", Text(sentence))
+    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts), lines)
+
+
+def ways_table(
+    title: str, ways: list[dict[str, Any]], width: int, *, best: str | None = None, signed: bool = False
+) -> Table:
+    """One row a way of measuring, one column a figure; the way to read carries a star."""
+    table = Table(title=escape(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    shown = [s for s in SHOWN if width >= s[2] and any(s[0] in way["metrics"] for way in ways)]
+    table.add_column("")
+    table.add_column("way", overflow="fold")
+    table.add_column("n", justify="right", no_wrap=True)
+    if width >= WIDE and not signed:
+        table.add_column("ESS", justify="right", no_wrap=True)
+    for _, name, _ in shown:
+        table.add_column(name, justify="right", no_wrap=True)
+    for way in ways:
+        sign, colour = VALID[way["valid"]]
+        label = Text(("★ " if way["way"] == best else "") + way["label"])
+        size = [] if width < WIDE or signed else [_count(way.get("ess"))]
+        figures = [_plus_minus(way["metrics"].get(name), signed) for name, *_ in shown]
+        style = "bold" if way["way"] == best else "dim" if way["valid"] is False else None
+        table.add_row(Text(sign, style=colour), label, _count(way["n"]), *size, *figures, style=style)
+    return table
+
+
+def _plus_minus(value: Any, signed: bool) -> str:
+    """A figure with half its interval."""
+    if value is None or value.get("value") is None:
+        return "–"
+    shown = f"{value['value']:{'+' if signed else ''}.3f}"
+    return shown if value.get("high") is None else f"{shown} ±{value['high'] - value['value']:.3f}"
+
+
+def _count(value: Any) -> str:
+    return "–" if value is None else f"{value:,.0f}"
 
 
 def policies_table(policy: dict[str, Any]) -> Table:

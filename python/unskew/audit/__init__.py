@@ -4,15 +4,30 @@
     verdict.colour, verdict.allowed, verdict.sentences
     plan = audit.gold_plan(examples, 600, seed=0)     # the rows worth labelling
 
-`measure` computes figures from columns, `gates` compares them with limits, `choices` those of pairs, `judge`
-decides, `words` says what follows, `plan` chooses what to label, `verdict` is the result. The limits are
-constants of `gates`.
+`measure` computes figures from columns, `gates` compares them with limits, `choices` those of pairs,
+`one_sided` those of clicks and copies read alone, `judge` decides, `words` says what follows, `verdict` is
+the result. `users` finds who floods a log, `plan` chooses what to label, `power` says what that would show.
+The limits are constants of `gates`.
 """
 
 from unskew.audit.gates import FAMILIES
 from unskew.audit.judge import audit
 from unskew.audit.measure import covariates
-from unskew.audit.plan import GoldPlan, gold_plan
+from unskew.audit.plan import GoldPlan, Outlook, enough, gold_plan, outlook
+from unskew.audit.users import Users, weigh_users
 from unskew.audit.verdict import Gate, Verdict
 
-__all__ = ["FAMILIES", "Gate", "GoldPlan", "Verdict", "audit", "covariates", "gold_plan"]
+__all__ = [
+    "FAMILIES",
+    "Gate",
+    "GoldPlan",
+    "Outlook",
+    "Users",
+    "Verdict",
+    "audit",
+    "covariates",
+    "enough",
+    "gold_plan",
+    "outlook",
+    "weigh_users",
+]

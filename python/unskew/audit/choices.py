@@ -1,9 +1,11 @@
 """Gates of choices between two responses: error rates by slot, enough of both classes, what nothing corrects.
 
-    estimator    reads        refused by
-    choices      fnr, fpr     rates, few examples
+    estimator    reads                     refused by
+    choices      fnr, fpr                  rates, few examples
+    strength     votes of several models   few examples
 
-Amber at best: who chooses, and when, is not corrected.
+Amber at best: who chooses, and when, is not corrected, and votes are no truth. `strength` is judged beside
+the others: never chosen without being asked for, and no part of the colour of a log.
 """
 
 from collections.abc import Iterator
@@ -16,7 +18,8 @@ from unskew.audit.verdict import Colour, Gate
 from unskew.data import Choices
 from unskew.noise import MIN_D, MIN_D_LOW, Noise
 
-BINDS = ("choices",)
+BINDS = ("choices", "strength")
+RATED = ("choices",)
 LABEL = 'one line {"a": ID, "b": ID, "winner": ID} each, in the file that --gold names'
 REMEDY = (
     f"Say of a few hundred of these pairs which response is better ({LABEL}), or give known rates in the "
@@ -69,6 +72,14 @@ def gates(choices: Choices, rates: Noise | None) -> Iterator[Gate]:
         yield _gate("more than two responses", wide, "two responses", "amber", said)
 
 
+def votes(choices: Choices) -> Gate:
+    """Whether there are choices enough for models to vote on them."""
+    chosen = int(choices.seen.sum())
+    said = f"Models that vote on {chosen:,} choices repeat the errors that the choices share."
+    few: Colour = "red" if chosen < EXAMPLES else "amber"
+    return _gate("votes", chosen, f"at least {EXAMPLES}", few, said, ("strength",))
+
+
 def _noise(rates: Noise | None) -> Gate:
     limit = f"above {MIN_D}, lower bound at least {MIN_D_LOW} (amber below {D_AMBER})"
     if rates is None:
@@ -76,15 +87,15 @@ def _noise(rates: Noise | None) -> Gate:
             "How often people choose the worse response, in either slot, is unknown: there are no gold pairs "
             f"of both classes and no rates were given. {REMEDY}"
         )
-        return _gate("error rates", None, limit, "red", said)
+        return _gate("error rates", None, limit, "red", said, RATED)
     said = (
         f"Where the response in the first slot is better, {rates.fnr:.0%} of choices miss it; where the "
         f"second is better, {rates.fpr:.0%} do; D = {rates.D:.2f}, at least {rates.interval['D'][0]:.2f}."
     )
     if rates.refusal:
         said += f" That is too noisy, or too little known, to be corrected. {REMEDY}"
-        return _gate("error rates", rates.D, limit, "red", said)
-    return _gate("error rates", rates.D, limit, "amber" if rates.D < D_AMBER else "green", said)
+        return _gate("error rates", rates.D, limit, "red", said, RATED)
+    return _gate("error rates", rates.D, limit, "amber" if rates.D < D_AMBER else "green", said, RATED)
 
 
 def _gold(choices: Choices, rates: Noise | None) -> Gate:
@@ -120,5 +131,12 @@ def figures(choices: Choices, rates: Noise | None) -> dict[str, Any]:
     return found
 
 
-def _gate(name: str, value: float | None, limit: str, colour: Colour, sentence: str) -> Gate:
-    return Gate(f"choice: {name}", value, limit, colour, sentence, BINDS, "choice")
+def _gate(
+    name: str,
+    value: float | None,
+    limit: str,
+    colour: Colour,
+    sentence: str,
+    binds: tuple[str, ...] = BINDS,
+) -> Gate:
+    return Gate(f"choice: {name}", value, limit, colour, sentence, binds, "choice")

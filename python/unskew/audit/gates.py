@@ -7,6 +7,9 @@
     classwise_ips        fnr, fpr, p1, p0                   the same without the gold test
     evidence             everything recorded, gold          silence, no gold
 
+`mrdr` and `shrunk_dr` are judged as doubly_robust, `shrunk_ips` as ips, `imputation` as evidence; choices are
+judged in `choices`, estimators that read one-sided kinds alone in `one_sided`.
+
 A kind that fails is left out of an estimator; an estimator with no kind left is refused.
 """
 
@@ -38,6 +41,9 @@ MEAN_LOW, MEAN_HIGH = 0.8, 1.25
 
 SIGNIFICANCE = 0.01
 """Level at which gold rejects that feedback does not depend on the label."""
+
+LABEL_TEST = "p1 = p0 given the propensity"
+"""Name of that gate."""
 
 CLASS_LOW = 0.02
 """Least lower 95 % bound of the smaller class propensity."""
@@ -234,7 +240,7 @@ def _label_test(case: Case) -> Iterator[Gate]:
         )
         colour = "red"
     binds = ("noise_corrected", *WEIGHTS)
-    yield case.gate("p1 = p0 given the propensity", value, f"at least {SIGNIFICANCE}", colour, said, binds)
+    yield case.gate(LABEL_TEST, value, f"at least {SIGNIFICANCE}", colour, said, binds)
 
 
 def _often(known: Classwise | None) -> str:
@@ -368,6 +374,15 @@ def whole_log(
             yield Gate("no gold", *_unchecked("anything", None, 0), binds)
         else:
             yield Gate("no gold", *_unchecked(voice.name, voice.counts, voice.column.n), binds)
+        spoke = int((examples.observed & usable).any(0).sum())
+        said = f"{spoke} kinds of feedback were given; where they agree and where not tells of their errors."
+        alone = spoke < 2
+        if alone:
+            said = (
+                "Only one kind of feedback was given. Nothing tells a wrong record from a disliked response "
+                "then, and evidence takes every one for true. Log another kind, or label some responses."
+            )
+        yield Gate("kinds without gold", spoke, "at least 2", "red" if alone else "green", said, binds)
     else:
         said = f"{n} gold labels ({liked:.0f} liked) say what each kind of feedback means."
         yield Gate("gold labels", n, f"at least {GOLD}", "green", said, binds)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unskew.audit import choices as pairwise
-from unskew.audit import measure, words
+from unskew.audit import measure, one_sided, words
+from unskew.audit import users as writers
 from unskew.audit.gates import FAMILIES, GOLD, RULES, WEIGHTS, Case, whole_log
 from unskew.audit.verdict import Colour, Gate, Verdict, best, worst
 from unskew.data import RANDOM, Choices, Examples
@@ -27,6 +28,7 @@ def audit(
     covariates: Mapping[str, NDArray[Any]] | None = None,
     warnings: Sequence[str] = (),
     choices: Choices | None = None,
+    users: writers.Users | None = None,
 ) -> Verdict:
     """Judge what a log can support.
 
@@ -43,6 +45,7 @@ def audit(
         covariates: columns that should balance after weighting (`covariates(X)`), by name. Shape [N] each.
         warnings: what went wrong while the nuisances were fitted; each makes evidence amber at best.
         choices: pairs on which a choice was offered, with their gold; their rates are those of kind `choice`.
+        users: who wrote the log, and whose records are set aside in `examples` and `choices`.
 
     Raises:
         ValueError: a column does not have one number a row.
@@ -79,15 +82,24 @@ def audit(
     gates = [gate for case in cases for rule in RULES for gate in rule(case)]
     if not choices or speaking(examples):
         gates += list(whole_log(examples, cases, labels, warnings))
+    if users is not None:
+        gates += list(writers.gates(users, (*FAMILIES, "choices")))
     estimators, kinds = _decide(examples, cases, gates)
     compared: dict[str, Any] = {}
     if choices:
         rate = (rates or {}).get("choice")
         told = rate if isinstance(rate, Noise) else None
-        found = list(pairwise.gates(choices, told))
-        gates += found
-        estimators["choices"], kinds["choices"] = worst(gate.colour for gate in found), ("choice",)
+        gates += list(pairwise.gates(choices, told))
+        bound = [gate.colour for gate in gates if "choices" in gate.binds]
+        estimators["choices"], kinds["choices"] = worst(bound), ("choice",)
         compared = {"choice": pairwise.figures(choices, told)}
+    beside = list(one_sided.gates(examples, rates or {}, len(labels)))
+    others, alone = one_sided.decide(beside)
+    kinds |= alone
+    if choices:
+        beside.append(pairwise.votes(choices))
+        others["strength"] = worst(gate.colour for gate in (*gates, *beside) if "strength" in gate.binds)
+        kinds["strength"] = ("choice",)
     colour = best(estimators.values())
     figures = {
         "gold": {
@@ -95,11 +107,12 @@ def audit(
             "random": int((examples.gold_design[~np.isnan(examples.gold)] == RANDOM).sum()),
         },
         "rows": len(examples),
+        "users": None if users is None else users.to_dict(),
         **{case.name: _figures(case) for case in cases},
         **compared,
     }
     said = words.sentences(colour, estimators, gates, figures)
-    return Verdict(colour, said, tuple(gates), estimators, kinds, figures)
+    return Verdict(colour, said, tuple(gates), estimators, kinds, figures, others, tuple(beside))
 
 
 def speaking(examples: Examples) -> tuple[str, ...]:

@@ -3,16 +3,20 @@
 A third is drawn at random (base rate, evaluation); the rest is stratified by kind and recorded label (error
 rates), because a random draw holds few answers and fewer wrong ones. Every row carries the probability with
 which its part chose it, so either part can stand for the log.
+
+`outlook` says what a number of labels would show: widths of intervals, and power of tests if liking changed
+who answers.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unskew.audit import measure
+from unskew.audit.power import class_power, least, log_power
 from unskew.data import RANDOM, STRATIFIED, Examples
 from unskew.noise import Noise
 from unskew.rates import Floats, Ints, Liked, design_weight, effective, wilson
@@ -22,6 +26,15 @@ TWO_SIDED, ONE_SIDED, SILENT = 2.0, 1.0, 1.5
 
 GUESS = 0.15
 """Error rates on which the expected widths are planned."""
+
+ACCURACY = 0.75
+"""Accuracy on which the width of an evaluation is planned."""
+
+RATIO = 2.0
+"""p1 / p0 on which power is planned: liked responses are answered twice as often."""
+
+POWER = 0.8
+"""Power that is worth planning for."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +47,8 @@ class GoldPlan:
         design: `RANDOM` or `STRATIFIED`. Shape [G].
         prob: probability with which its part chose the row. Shape [G], in (0, 1].
         stratum: why it was chosen, in words. Length G.
-        widths: expected width of the 95 % interval of `fnr`, `fpr` and `D` of each two-sided kind, and of the
-            base rate, if both flip rates were .15.
+        widths: expected width of the 95 % interval of `fnr`, `fpr` and `D` of each two-sided kind, if both
+            rates were .15, and under `all` of the base rate and of an accuracy of .75, from random gold.
     """
 
     index: Ints
@@ -184,5 +197,103 @@ def _widths(
         fnr, fpr = (planned.ratio(*ratio).value for ratio in ratios)
         interval = Noise(fnr, fpr, planned.covariance(*ratios)).interval
         widths[column.name] = {name: high_ - low for name, (low, high_) in interval.items()}
-    low, high = wilson(0.5, float((every_design == RANDOM).sum()))
-    return {**widths, "all": {"base_rate": high - low}}
+    random = float((every_design == RANDOM).sum())
+    whole = {"base_rate": width(0.5, random), "accuracy": width(ACCURACY, random)}
+    return {**widths, "all": whole}
+
+
+def width(share: float, n: float) -> float:
+    """Width of Wilson's 95 % interval of a share seen in n labels."""
+    low, high = wilson(share, n)
+    return high - low
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a number of labels would show, were they given.
+
+    Args:
+        labels: number of further labels.
+        widths: as in `GoldPlan`; of the evaluation `accuracy`, were it .75.
+        power: by two-sided kind, of `p1 = p0` (that gold rejects it at 1 %) and of `log against gold` (that
+            gold contradicts, at 5 %, the share of liked responses that weights from features tell); both if
+            half of the responses were liked, and these were answered twice as often as the others.
+    """
+
+    labels: int
+    widths: dict[str, dict[str, float]]
+    power: dict[str, dict[str, float]]
+
+
+def outlook(examples: Examples, n: int, pairs: int = 0, seed: int = 0) -> list[Outlook]:
+    """What n / 2, n and 2 n labels would show, as far as the log has rows for them.
+
+    Args:
+        examples: the live rows.
+        n: number of labels, as in `gold_plan`.
+        pairs: pairs with a choice; when there are any, the widths of `choice` are those of as many gold pairs
+            drawn at random, half of them with the better response in the first slot.
+        seed: seed of the choice.
+
+    Raises:
+        ValueError: as `gold_plan`.
+    """
+    found = []
+    gold_plan(examples, n, seed)  # n itself must be possible
+    for labels in (n // 2, n, 2 * n):
+        try:
+            plan = gold_plan(examples, labels, seed)
+        except ValueError:
+            continue
+        widths = plan.widths
+        if pairs:
+            of_pairs = width(GUESS, min(labels, pairs) / 2)
+            widths = {**widths, "choice": {"fnr": of_pairs, "fpr": of_pairs}}
+        random = int((plan.design == RANDOM).sum()) + _random(examples)
+        power = {
+            column.name: _powers(random * column.n / len(examples), *_planned(column))
+            for column in measure.two_sided(examples)
+            if 0 < column.observed.sum() < column.n
+        }
+        found.append(Outlook(labels, widths, power))
+    return found
+
+
+def enough(examples: Examples) -> dict[str, dict[str, int | None]]:
+    """Further labels, a third of them random, with which a test of `outlook` has a power of .8, by kind."""
+    found: dict[str, dict[str, int | None]] = {}
+    for column in measure.two_sided(examples):
+        if not 0 < column.observed.sum() < column.n:
+            continue
+        share, planned = column.n / len(examples), _planned(column)
+
+        def power(n: int, share: float = share, planned: tuple[float, float] = planned) -> dict[str, float]:
+            return _powers((n / 3 + _random(examples)) * share, *planned)
+
+        found[column.name] = {name: _least(power, name) for name in power(1)}
+    return found
+
+
+def _random(examples: Examples) -> int:
+    """Random gold labels that are there already."""
+    return int((examples.gold_design == RANDOM).sum())
+
+
+def _least(power: Callable[[int], dict[str, float]], name: str) -> int | None:
+    """Labels with which one of several tests has enough power."""
+    return least(lambda n: power(n)[name] >= POWER)
+
+
+def _planned(column: measure.Column) -> tuple[float, float]:
+    """(p1, p0) of a kind with half of the responses liked: the mean is that of the log."""
+    mean = float(column.observed.sum()) / column.n
+    p0 = min(2 * mean / (1 + RATIO), 1 / RATIO)
+    return RATIO * p0, p0
+
+
+def _powers(random: float, p1: float, p0: float) -> dict[str, float]:
+    """Power of both tests with so many random labels on responses that offer the kind."""
+    return {
+        "p1 = p0": class_power(random, 0.5, p1, p0),
+        "log against gold": log_power(random, 0.5, p1, p0),
+    }

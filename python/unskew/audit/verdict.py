@@ -53,6 +53,9 @@ class Verdict:
         estimators: colour of each estimator that applies to this log.
         kinds: kinds of feedback that each estimator may use.
         figures: the numbers behind the gates, by kind.
+        others: colour of estimators that are used when asked for, never chosen, and say nothing about the
+            log: they rest on what it cannot check.
+        beside: rules that concern those alone.
     """
 
     colour: Colour
@@ -61,6 +64,8 @@ class Verdict:
     estimators: dict[str, Colour]
     kinds: dict[str, tuple[str, ...]]
     figures: dict[str, Any] = field(repr=False)
+    others: dict[str, Colour] = field(default_factory=dict)
+    beside: tuple[Gate, ...] = field(default=(), repr=False)
 
     @property
     def allowed(self) -> tuple[str, ...]:
@@ -69,7 +74,8 @@ class Verdict:
 
     def reasons(self, estimator: str) -> tuple[str, ...]:
         """Why an estimator is not green: the sentences of its worst gates."""
-        bound = [gate for gate in self.gates if estimator in gate.binds and gate.colour != "green"]
+        every = (*self.gates, *self.beside)
+        bound = [gate for gate in every if estimator in gate.binds and gate.colour != "green"]
         most = worst(gate.colour for gate in bound)
         return tuple(gate.sentence for gate in bound if gate.colour == most)
 

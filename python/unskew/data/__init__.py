@@ -7,7 +7,7 @@ estimated columns meet examples.
 
 from unskew.data.gold import read_gold
 from unskew.data.pairs import Choices, choices
-from unskew.data.rows import NO_GOLD, RANDOM, STRATIFIED, Examples, examples, texts
+from unskew.data.rows import NO_GOLD, RANDOM, STRATIFIED, Examples, examples, shown_at, texts, users
 from unskew.data.store import Store, read_arrow, write_arrow
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "examples",
     "read_arrow",
     "read_gold",
+    "shown_at",
     "texts",
+    "users",
     "write_arrow",
 ]

@@ -31,7 +31,7 @@ class Examples:
         response_id: the product's id. Length N.
         prompt_hash: first 64 bits of the prompt's hash, the key of every fold. Shape [N].
         group: code of the request whose candidates were shown together. Shape [N].
-        user: code of the user, -1 where unknown. Shape [N].
+        user: first 64 bits of the pseudonym of who saw the response, 0 where no user is logged. Shape [N].
         kinds: the K kinds, in bit order.
         offered, closed: the kind was offered; its attribution window has passed. Shape [N, K].
         observed, positive: anything was recorded; a positive label was recorded, or the one-sided kind
@@ -47,7 +47,7 @@ class Examples:
     response_id: list[str]
     prompt_hash: NDArray[np.uint64]
     group: Ints
-    user: Ints
+    user: NDArray[np.uint64]
     kinds: tuple[Kind, ...]
     offered: Bools
     closed: Bools
@@ -85,9 +85,8 @@ def examples(store: Store, gold: "pa.Table | None" = None) -> Examples:
     import pyarrow.compute as pc
 
     seen = store.table("observations")
-    shown = store.table(
-        "impressions", ["response_id", "request_id", "user_key", "prompt_hash", "policy_prob"]
-    )
+    names = ["response_id", "request_id", "user_key", "prompt_hash", "policy_prob"]
+    shown = store.table("impressions", names)
     live = np.flatnonzero(as_numpy(seen["live"]))
     take = pa.array(live)
     masks = {name: as_numpy(seen[name])[live] for name in ("offered", "closed_kinds", "o_kinds", "pos_kinds")}
@@ -98,16 +97,17 @@ def examples(store: Store, gold: "pa.Table | None" = None) -> Examples:
     def unpack(name: str) -> Bools:
         return (masks[name][:, None] >> bits & 1).astype(bool)
 
-    def code(name: str) -> Ints:
-        """Numbers for the values of a column, -1 for null."""
-        found = shown[name].take(take).combine_chunks().dictionary_encode()
-        return as_numpy(pc.fill_null(found.indices, -1)).astype(np.int64)
-
-    group = code("request_id")
+    request = shown["request_id"].take(take).combine_chunks().dictionary_encode()
+    group = as_numpy(pc.fill_null(request.indices, -1)).astype(np.int64)
     alone = group < 0
-    group[alone] = group.max(initial=-1) + 1 + np.arange(alone.sum())
-    prompt = shown["prompt_hash"].take(take).combine_chunks()
-    key = np.frombuffer(prompt.buffers()[1], dtype="<u8").reshape(-1, 2)[prompt.offset :][: len(live), 0]
+    group[alone] = len(request.dictionary) + np.arange(alone.sum())
+
+    def leading(name: str, order: str) -> NDArray[np.uint64]:
+        """First 64 bits of a column of 16 bytes, 0 where there are none."""
+        column = shown[name].take(take).combine_chunks()
+        words = np.frombuffer(column.buffers()[1], dtype=f"{order}u8").reshape(-1, 2)
+        found = words[column.offset :][: len(live), 0].astype(np.uint64)
+        return np.where(as_numpy(column.is_valid()), found, np.uint64(0))
 
     label, design, prob = np.full(len(live), np.nan), np.zeros(len(live), np.int8), np.full(len(live), np.nan)
     if gold is None:
@@ -125,9 +125,9 @@ def examples(store: Store, gold: "pa.Table | None" = None) -> Examples:
     return Examples(
         row=live.astype(np.int64),
         response_id=shown["response_id"].take(take).to_pylist(),
-        prompt_hash=key.astype(np.uint64),
+        prompt_hash=leading("prompt_hash", "<"),
         group=group,
-        user=code("user_key"),
+        user=leading("user_key", ">"),
         kinds=kinds,
         offered=unpack("offered"),
         closed=unpack("closed_kinds"),
@@ -139,6 +139,22 @@ def examples(store: Store, gold: "pa.Table | None" = None) -> Examples:
         gold_design=design,
         gold_prob=prob,
     )
+
+
+def shown_at(store: Store, rows: Ints) -> NDArray[np.datetime64]:
+    """When the given impression rows were shown (UTC, microseconds)."""
+    import pyarrow as pa
+
+    column = store.table("impressions", ["shown_at"]).take(pa.array(rows))["shown_at"]
+    return as_numpy(column.cast(pa.int64())).astype("datetime64[us]")
+
+
+def users(rows: Examples) -> Ints:
+    """Number of the user of each row; a row without a user is one by itself. Shape [N]."""
+    found = np.unique(rows.user, return_inverse=True)[1].astype(np.int64)
+    alone = rows.user == 0
+    found[alone] = len(rows) + np.arange(alone.sum())
+    return found
 
 
 def texts(store: Store, rows: Ints) -> tuple[list[str], list[str]]:

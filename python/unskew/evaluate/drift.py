@@ -12,6 +12,7 @@ Source: Cochran, "The Combination of Estimates from Different Experiments" (1954
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -68,12 +69,71 @@ def drift(
     for metric in LOG_METRICS:
         values = np.array([part[metric].value for part in parts])
         covariance = _covariance([part[metric] for part in parts], log, units, code)
-        windows = [
-            {"window": name.item(), "n": n, **interval(float(value), float(variance))}
-            for name, n, value, variance in zip(names, rows, values, np.diag(covariance), strict=True)
-        ]
-        found[metric] = {**_change(values, covariance), "windows": windows}
+        found[metric] = _by_window(values, covariance, names.tolist(), rows)
     return found
+
+
+def mean_drift(values: ArrayLike, window: ArrayLike, *, cluster: ArrayLike | None = None) -> dict[str, Any]:
+    """The mean of a number by window, and a test that it did not change.
+
+    For instance observed - p, which stays at 0 for as long as the propensity describes who answers.
+
+    Args:
+        values: shape [N].
+        window: as in `drift`. Shape [N].
+        cluster: as in `log_metrics`.
+
+    Returns:
+        `value`, `low`, `high`, `chi2`, `df`, `p` and `windows`, as one metric of `drift`.
+
+    Raises:
+        ValueError: a shape is not as described, or there is one window.
+    """
+    v, keys = np.asarray(values, np.float64), np.asarray(window)
+    if keys.shape != v.shape:
+        raise ValueError(f"window has shape {keys.shape}, values {v.shape}; one window a row is needed")
+    names, code = np.unique(keys, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"window has {len(names)} value; at least 2 windows are needed to see a change")
+    units, size = clusters(cluster, len(v)), np.bincount(code)
+    means = np.bincount(code, v) / size
+    totals = np.zeros((len(names), int(units.max()) + 1))
+    np.add.at(totals, (code, units), (v - means[code]) / size[code])
+    covariance = totals @ totals.T * totals.shape[1] / (totals.shape[1] - 1)
+    return _by_window(means, covariance, names.tolist(), size.tolist())
+
+
+def drift_of_rates(values: ArrayLike, variance: ArrayLike, window: Sequence[Any]) -> dict[str, Any]:
+    """Estimates of one rate from windows that share no rows, and a test that it did not change.
+
+    Args:
+        values: estimate of each window. Shape [W].
+        variance: of each. Shape [W], > 0.
+        window: name of each, in the order of time. Length W.
+
+    Returns:
+        As `mean_drift`, without `n`.
+
+    Raises:
+        ValueError: fewer than two windows, or a shape differs.
+    """
+    v, spread = np.asarray(values, np.float64), np.asarray(variance, np.float64)
+    if v.ndim != 1 or len(v) < 2 or spread.shape != v.shape or len(window) != len(v):
+        raise ValueError(
+            f"values have shape {v.shape}, variance {spread.shape}, window {len(window)} names; the same "
+            "[W], W at least 2, is needed"
+        )
+    return _by_window(v, np.diag(spread), list(window), None)
+
+
+def _by_window(
+    values: Floats, covariance: Floats, names: Sequence[Any], sizes: Sequence[int] | None
+) -> dict[str, Any]:
+    windows = []
+    for number, (name, value, variance) in enumerate(zip(names, values, np.diag(covariance), strict=True)):
+        count = {} if sizes is None else {"n": sizes[number]}
+        windows.append({"window": name, **count, **interval(float(value), float(variance))})
+    return {**_change(values, covariance), "windows": windows}
 
 
 def _covariance(parts: list[Estimate], log: Log, units: Ints, code: Ints) -> Floats:

@@ -44,7 +44,7 @@ from unskew.evaluate.rows import Rows
 from unskew.noise import Noise
 from unskew.rates import Floats, Ints, Z
 
-LOG_METRICS = ("auc", "accuracy", "brier", "r2", "mean_prediction", "mean_truth", "mean_error")
+LOG_METRICS = ("auc", "accuracy", "brier", "log_loss", "r2", "mean_prediction", "mean_truth", "mean_error")
 """Names of what `log_metrics` and `log_compare` return."""
 
 
@@ -185,6 +185,11 @@ class Estimate:
     by_b: Floats
     influence: Floats
 
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        """The difference of two metrics of the same rows."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Estimate(*(one - two for one, two in pairs))
+
 
 def estimates(probability: ArrayLike, a: Floats, b: Floats) -> dict[str, Estimate]:
     """Every metric of `LOG_METRICS` with its derivatives; nan where a class or all weight is missing.
@@ -278,10 +283,9 @@ def log_compare(first: ArrayLike, second: ArrayLike, log: Log, *, cluster: Array
     one, two = (estimates(model, log.a, log.b) for model in (first, second))
     found: Result = {}
     for name in LOG_METRICS:
-        x, y = one[name], two[name]
-        slope = log.by_kind(x.by_a - y.by_a, x.by_b - y.by_b)
-        variance = log.total(x.influence - y.influence, slope, units)
-        found[name] = interval(x.value - y.value, variance)
+        gap = one[name] - two[name]
+        slope = log.by_kind(gap.by_a, gap.by_b)
+        found[name] = interval(gap.value, log.total(gap.influence, slope, units))
     return found
 
 

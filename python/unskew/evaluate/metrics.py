@@ -14,6 +14,7 @@ METRICS = (
     "auc",
     "accuracy",
     "brier",
+    "log_loss",
     "r2",
     "mean_prediction",
     "mean_truth",

@@ -34,10 +34,10 @@ from unskew.estimators import Columns
 from unskew.evaluate.influence import Estimate, Log, clusters, estimates, interval, spread
 from unskew.evaluate.metrics import Result
 from unskew.evaluate.rows import unit
-from unskew.rates import RANDOM, Floats, design_weight
+from unskew.rates import RANDOM, Floats, Ints, design_weight
 
-POWERED_METRICS = ("auc", "accuracy", "brier", "r2", "mean_truth", "mean_error")
-"""Names of what `powered` and `gold_test` return."""
+POWERED_METRICS = ("auc", "accuracy", "brier", "log_loss", "r2", "mean_truth", "mean_error")
+"""Names of what `powered`, `powered_compare` and `gold_test` return."""
 
 
 def powered(
@@ -47,6 +47,7 @@ def powered(
     *,
     design: ArrayLike | None = None,
     prob: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
     cluster: ArrayLike | None = None,
     power: float | None = None,
 ) -> Result:
@@ -63,6 +64,7 @@ def powered(
         gold: true label, NaN where there is none. Shape [N], in [0, 1].
         design: `rates.RANDOM` or `rates.STRATIFIED` of gold rows; random when absent. Shape [N].
         prob: probability with which a stratified row was chosen. Shape [N].
+        weight: how much each row counts in the metrics (`best_of`), >= 0; 1 when absent. Shape [N].
         cluster: rows with one value count as one draw (user, prompt); each row alone when absent. Shape [N].
         power: of the pseudo-labels; tuned for each metric when absent.
 
@@ -85,24 +87,94 @@ def powered(
         >>> bool(found["low"] < ((p - truth) ** 2).mean() < found["high"])
         True
     """
+    true, everywhere, here = _parts(probability, columns, gold, design, prob, weight)
+    wanted = {name: true[name] for name in POWERED_METRICS}
+    return tuned(wanted, everywhere, here, clusters(cluster, len(columns.a)), power)
+
+
+def powered_compare(
+    first: ArrayLike,
+    second: ArrayLike,
+    columns: Columns,
+    gold: ArrayLike,
+    *,
+    design: ArrayLike | None = None,
+    prob: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
+    cluster: ArrayLike | None = None,
+    power: float | None = None,
+) -> Result:
+    """Metrics of the first model minus those of the second, as `powered` measures them.
+
+    Paired: what a row does to both models cancels before it is squared, and the power is tuned for the
+    difference. power = 0 compares on gold alone.
+
+    Args:
+        first: P(liked) by one model. Shape [N], in [0, 1].
+        second: P(liked) by the other. Shape [N], in [0, 1].
+        columns: as in `powered`.
+        gold: as in `powered`.
+        design: as in `powered`.
+        prob: as in `powered`.
+        weight: as in `powered`.
+        cluster: as in `powered`.
+        power: as in `powered`.
+
+    Raises:
+        ValueError: a shape or a value is not as described, or fewer than two rows have gold.
+    """
+    one, two = (_parts(model, columns, gold, design, prob, weight) for model in (first, second))
+    here = None if one[2] is None or two[2] is None else _minus(one[2], two[2])
+    units = clusters(cluster, len(columns.a))
+    return tuned(_minus(one[0], two[0]), _minus(one[1], two[1]), here, units, power)
+
+
+Estimates = dict[str, Estimate]
+
+
+def _minus(one: Estimates, two: Estimates) -> Estimates:
+    return {name: one[name] - two[name] for name in POWERED_METRICS}
+
+
+def _parts(
+    probability: ArrayLike,
+    columns: Columns,
+    gold: ArrayLike,
+    design: ArrayLike | None,
+    prob: ArrayLike | None,
+    weight: ArrayLike | None,
+) -> tuple[Estimates, Estimates, Estimates | None]:
+    """Metrics by true labels on gold, by pseudo-labels on all rows, and by pseudo-labels on gold."""
+    a, b = np.asarray(columns.a, np.float64), np.asarray(columns.b, np.float64)
+    count = np.ones(len(a)) if weight is None else np.asarray(weight, np.float64)
+    if count.shape != a.shape or not (count >= 0).all():
+        raise ValueError(
+            f"weight has shape {count.shape}, the log {a.shape}; one number >= 0 a row is needed"
+        )
+    drawn, label = gold_weight(gold, design, prob, len(a))
+    a, b, counted = a * count, b * count, drawn * count
+    true, everywhere = estimates(probability, counted, counted * label), estimates(probability, a, b)
+    here = estimates(probability, drawn * a, drawn * b) if float(drawn @ a) > 0 else None
+    return true, everywhere, here
+
+
+def tuned(
+    true: Estimates, everywhere: Estimates, here: Estimates | None, units: Ints, power: float | None
+) -> Result:
+    """true + power (everywhere - here) for the metrics of `true`, at the best power or a given one."""
     if power is not None and not math.isfinite(power):
         raise ValueError(f"power is {power}; a number is needed, 0 for gold alone, or None to tune it")
-    a, b = np.asarray(columns.a, np.float64), np.asarray(columns.b, np.float64)
-    weight, label = _gold(gold, design, prob, len(a))
-    units = clusters(cluster, len(a))
-    true, everywhere = estimates(probability, weight, weight * label), estimates(probability, a, b)
-    here = estimates(probability, weight * a, weight * b) if float(weight @ a) > 0 else None
     found: Result = {}
-    for name in POWERED_METRICS:
-        first, all_rows = true[name], everywhere[name]
-        bracket = None if here is None else _minus(all_rows, here[name])
-        if bracket is None or not math.isfinite(bracket[0]):
-            bracket = 0.0, np.zeros(len(a))
-        A, B = (np.bincount(units, part) for part in (first.influence, bracket[1]))
+    for name, first in true.items():
+        bracket = None if here is None else everywhere[name] - here[name]
+        shift, B_rows = 0.0, np.zeros(len(units))
+        if bracket is not None and math.isfinite(bracket.value):
+            shift, B_rows = bracket.value, bracket.influence
+        A, B = (np.bincount(units, part) for part in (first.influence, B_rows))
         square = float(B @ B)
-        tuned = (-float(A @ B) / square if square > 0 else 0.0) if power is None else float(power)
-        variance = spread(first.influence + tuned * bracket[1], units)
-        found[name] = interval(first.value + tuned * bracket[0], variance) | {"power": tuned}
+        best = (-float(A @ B) / square if square > 0 else 0.0) if power is None else float(power)
+        variance = spread(first.influence + best * B_rows, units)
+        found[name] = interval(first.value + best * shift, variance) | {"power": best}
     return found
 
 
@@ -139,25 +211,20 @@ def gold_test(
 
     Source: Hausman, "Specification Tests in Econometrics" (1978), with the variance of the difference itself.
     """
-    weight, label = _gold(gold, design, prob, len(log.a))
+    weight, label = gold_weight(gold, design, prob, len(log.a))
     units = clusters(cluster, len(log.a))
     true, ours = estimates(probability, weight, weight * label), estimates(probability, log.a, log.b)
     found: Result = {}
     for name in POWERED_METRICS:
-        value, influence = _minus(ours[name], true[name])
+        gap = ours[name] - true[name]
         slope = log.by_kind(ours[name].by_a, ours[name].by_b)
-        variance = log.total(influence, slope, units)
-        z = value / math.sqrt(variance) if variance > 0 else math.nan
-        found[name] = interval(value, variance) | {"z": z, "p": math.erfc(abs(z) / math.sqrt(2))}
+        variance = log.total(gap.influence, slope, units)
+        z = gap.value / math.sqrt(variance) if variance > 0 else math.nan
+        found[name] = interval(gap.value, variance) | {"z": z, "p": math.erfc(abs(z) / math.sqrt(2))}
     return found
 
 
-def _minus(first: Estimate, second: Estimate) -> tuple[float, Floats]:
-    """Difference of two estimates on the same rows, and its influence."""
-    return first.value - second.value, first.influence - second.influence
-
-
-def _gold(
+def gold_weight(
     gold: ArrayLike, design: ArrayLike | None, prob: ArrayLike | None, rows: int
 ) -> tuple[Floats, Floats]:
     """Design weight of each row, 0 without gold, and the label, 0 without gold. Each of shape [N]."""

@@ -12,6 +12,10 @@ from unskew.rates import Floats, Ints
 BINS = 10
 """Bins of a reliability curve, of equal weight."""
 
+EDGE = 0.01
+"""Predictions nearer than this to 0 or 1 are moved to it in the log loss, so that no row counts for more than
+-log EDGE = 4.6."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -90,6 +94,7 @@ class Rows:
             "auc": self._auc(b, a - b),
             "accuracy": plain["accuracy"],
             "brier": plain["brier"],
+            "log_loss": plain["log_loss"],
             "r2": 1 - plain["brier"] / (mean * (1 - mean)) if 0 < mean < 1 else math.nan,
             "mean_prediction": plain["mean_prediction"],
             "mean_truth": mean,
@@ -132,9 +137,12 @@ def linear(s: Floats) -> dict[str, tuple[Floats, Floats]]:
         s: predictions. Shape [N], in [0, 1].
     """
     up, one, none = (s >= 0.5).astype(np.float64), np.ones(len(s)), np.zeros(len(s))
+    inner = np.clip(s, EDGE, 1 - EDGE)
+    liked, disliked = -np.log(inner), -np.log1p(-inner)
     return {
         "accuracy": (1 - up, 2 * up - 1),
         "brier": (s * s, 1 - 2 * s),
+        "log_loss": (disliked, liked - disliked),
         "mean_prediction": (s, none),
         "mean_truth": (none, one),
         "mean_error": (s, -one),

@@ -75,8 +75,7 @@ def bounds(
         >>> [round(found[name], 3) for name in ("low", "value", "high")]
         [0.5, 0.667, 0.8]
     """
-    if not gamma >= 1:
-        raise ValueError(f"gamma is {gamma}; an odds ratio >= 1 is needed, 1 when the propensities are right")
+    _odds(gamma)
     inverse, terms = _terms(probability, columns, imputation)
     least, most = 1 + (inverse - 1) / gamma, 1 + (inverse - 1) * gamma
     greatest, scale = (_greatest_ratio, 1) if normalised else (_greatest_sum, len(columns.a))
@@ -86,6 +85,38 @@ def bounds(
             "value": add + greatest(c, inverse, inverse) / scale,
             "low": add - greatest(-c, least, most) / scale,
             "high": add + greatest(c, least, most) / scale,
+        }
+    return found
+
+
+def compare_bounds(first: ArrayLike, second: ArrayLike, columns: Columns, gamma: float) -> Result:
+    """Bounds of the first model's metrics minus the second's, self-normalised: `bounds` of a comparison.
+
+    They hold 0 from `tipping_gamma` on.
+
+    Args:
+        first: P(liked) by one model. Shape [N], in [0, 1].
+        second: P(liked) by the other. Shape [N], in [0, 1].
+        columns: as in `bounds`.
+        gamma: as in `bounds`.
+
+    Returns:
+        `value`, `low` and `high` for each of `TIPPING`.
+
+    Raises:
+        ValueError: a shape or a value is not as described, or nothing was observed.
+    """
+    _odds(gamma)
+    inverse, one = _terms(first, columns, None)
+    _, two = _terms(second, columns, None)
+    least, most = 1 + (inverse - 1) / gamma, 1 + (inverse - 1) * gamma
+    found: Result = {}
+    for name in TIPPING:
+        c = one[name][0] - two[name][0]
+        found[name] = {
+            "value": _greatest_ratio(c, inverse, inverse),
+            "low": -_greatest_ratio(-c, least, most),
+            "high": _greatest_ratio(c, least, most),
         }
     return found
 
@@ -128,6 +159,61 @@ def tipping_gamma(
         terms, fixed = (c + add, 0.0) if normalised else (c, add * total)
         found[name] = {"value": value, "gamma": _tips(terms, inverse - 1, fixed)}
     return found
+
+
+def label_odds(
+    observed: ArrayLike, propensity: ArrayLike, gold: ArrayLike, *, weight: ArrayLike | None = None
+) -> float:
+    """How far gold sees the hidden label move the odds of the propensities: a gamma that was measured.
+
+        log odds(true p) = log odds(p) + shift_r,   sum over gold of w [r] (o - p_shifted) = 0 for r = 1 and 0
+        gamma = exp max |shift_r|
+
+    Each class counts half a row more of its mean propensity, answered and not, so that a class that never
+    answered has a finite shift. A point, with the error of the gold: a rough measure beside `tipping_gamma`.
+
+    Args:
+        observed: 1 where feedback was given, gold rows only. Shape [G], 0 or 1.
+        propensity: p. Shape [G], in (0, 1].
+        gold: true label. Shape [G], in [0, 1].
+        weight: undoes the design of the gold; 1 when absent. Shape [G].
+
+    Returns:
+        gamma, >= 1; nan when a class has no gold.
+
+    Raises:
+        ValueError: a shape or a value is not as described.
+
+    Example:
+        >>> round(label_odds([1, 1, 0, 0] * 500, [0.5] * 2000, [1, 1, 0, 0] * 500) / 1000)
+        2
+    """
+    o, p, r = np.asarray(observed, np.float64), unit("propensity", propensity), unit("gold", gold)
+    w = np.ones(len(r)) if weight is None else np.asarray(weight, np.float64)
+    if not o.shape == p.shape == r.shape == w.shape:
+        raise ValueError(
+            f"observed has shape {o.shape}, propensity {p.shape}, gold {r.shape}; the same [G] is needed"
+        )
+    inner = np.clip(p, 1e-6, 1 - 1e-6)
+    odds, found = inner / (1 - inner), 1.0
+    for mass in (w * r, w * (1 - r)):
+        if not mass.sum() > 0:
+            return math.nan
+        mean = float(mass @ inner / mass.sum())
+        answered, base = float(mass @ o) + 0.5, mean / (1 - mean)
+        low, high = -20.0, 20.0
+        for _ in range(60):
+            shift = (low + high) / 2
+            factor = math.exp(shift)
+            moved = float(mass @ (factor * odds / (1 + factor * odds))) + factor * base / (1 + factor * base)
+            low, high = (shift, high) if moved < answered else (low, shift)
+        found = max(found, math.exp(abs(low)))
+    return found
+
+
+def _odds(gamma: float) -> None:
+    if not gamma >= 1:
+        raise ValueError(f"gamma is {gamma}; an odds ratio >= 1 is needed, 1 when the propensities are right")
 
 
 def _terms(

@@ -68,7 +68,7 @@ def fit(
         fold_key: rows with one key share a fold (prompt hash). Shape [N], integers.
         gold: true label in [0, 1], NaN where there is none. Shape [N].
         random: gold rows that were drawn at random, on which the fit is checked. Shape [N].
-        user: who gave the feedback, a number of at least 0 each, -1 where unknown. Shape [N], integers.
+        user: who gave the feedback, a number each, 0 where unknown. Shape [N], integers.
         folds: at least 2.
 
     Raises:
@@ -81,7 +81,7 @@ def fit(
     use, seen, up = (np.asarray(column).astype(bool) for column in (usable, observed, positive))
     label = np.full(len(X), np.nan) if gold is None else np.asarray(gold, np.float64)
     drawn = np.zeros(len(X), bool) if random is None else np.asarray(random).astype(bool)
-    who = np.full(len(X), -1) if user is None else np.asarray(user)
+    who = np.zeros(len(X), np.uint64) if user is None else np.asarray(user)
     for name, column, shape in (
         ("usable", use, (len(X), len(kinds))),
         ("observed", seen, (len(X), len(kinds))),
@@ -103,8 +103,8 @@ def fit(
         raise ValueError("no kind was offered on a row whose window is closed; there is no evidence to weigh")
     speaks = use.any(1) | ~np.isnan(label)
     fold = assign(fold_key, folds, speaks)
-    names, code = np.unique(who, return_inverse=True)
-    code = np.where(who < 0, -1, code - int((names < 0).sum()))
+    code, known = np.full(len(X), -1), who != 0
+    code[known] = np.unique(who[known], return_inverse=True)[1]
     record = record_of(kinds, *(torch.from_numpy(c) for c in (use, seen, up, label, code)))
     rows = torch.from_numpy(np.array(X, np.float32))
     if not bool(torch.isfinite(rows).all()):
@@ -134,7 +134,11 @@ def fit(
 def _choose(
     X: Tensor, record: Record, frame: Axes, inside: Tensor, fold_key: ArrayLike
 ) -> tuple[tuple[float, float], list[dict[str, float]]]:
-    """The decays of z and of what kinds do not share that explain held-out prompts best, and the path."""
+    """The decays of z and of what kinds do not share that explain held-out prompts best, and the path.
+
+    Every fit starts anew, as those that follow do: from the minimum of a strong decay, where the hidden class
+    may be "gets feedback", a weaker one need not find its way out.
+    """
     code = np.unique(np.asarray(fold_key)[inside.numpy()], return_inverse=True)[1]
     order = np.random.default_rng(1).permutation(int(code.max()) + 1)
     held = torch.from_numpy(order[code] % HELD_OUT == 0)
@@ -142,23 +146,22 @@ def _choose(
     if not len(training) or not len(test):
         raise ValueError("a fold has too few prompts to hold one out; more prompts or fewer folds are needed")
     solve = Descent(X[training], record.at(training), frame, _users(record))
-    points, history = [solve.start()], []
+    history: list[dict[str, float]] = []
 
-    def step(start: int, decay: float, own: float) -> bool:
-        """One more point of the path; whether it is the best so far."""
-        point = solve(points[start], decay, own)
+    def better(decay: float, own: float) -> bool:
+        """Whether these decays are the best so far."""
+        point = solve(solve.start(), decay, own)
         line = solve.line(X[test], record.user[test], point)
         value = float(losses(line, point.tables, record.at(test)).mean())
-        points.append(point)
         history.append({"decay": decay, "own": own, "held_out": value})
         return all(value < earlier["held_out"] for earlier in history[:-1])
 
     for decay in DECAYS:
-        if not step(-1, decay, OWN_DECAYS[0]):
+        if not better(decay, OWN_DECAYS[0]):
             break
     best = min(range(len(history)), key=lambda number: history[number]["held_out"])
     for own in OWN_DECAYS[1:]:
-        if not step(best + 1, history[best]["decay"], own):
+        if not better(history[best]["decay"], own):
             break
         best = len(history) - 1
     return (history[best]["decay"], history[best]["own"]), history

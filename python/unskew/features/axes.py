@@ -33,21 +33,28 @@ class Axes:
         return (1 / np.sqrt(self.variance / 4 + decay)).astype(np.float32)
 
 
-def axes(X: NDArray[Any]) -> Axes:
+def axes(X: NDArray[Any], weight: NDArray[Any] | None = None) -> Axes:
     """The axes of feature rows.
 
     Args:
         X: finite features, at least one row. Shape [N, D].
+        weight: weight >= 0 of each row, such as how often it is repeated; all alike when absent. Shape [N].
     """
     rows, columns = X.shape
     centre = np.zeros(columns)
+    share = None if weight is None else np.asarray(weight, np.float64) / np.sum(weight)
     for start in range(0, rows, CHUNK):
-        centre += np.asarray(X[start : start + CHUNK]).sum(0, dtype=np.float64) / rows
+        if share is None:
+            centre += np.asarray(X[start : start + CHUNK]).sum(0, dtype=np.float64) / rows
+        else:
+            centre += share[start : start + CHUNK] @ np.asarray(X[start : start + CHUNK], np.float64)
     mean = centre.astype(np.float32)
     whole = columns <= LIMIT
     second = np.zeros((columns, columns) if whole else columns)
     for start in range(0, rows, CHUNK):
         part = np.asarray(X[start : start + CHUNK], np.float32) - mean
+        if share is not None:
+            part *= np.sqrt(rows * share[start : start + CHUNK, None]).astype(np.float32)
         second += (part.T @ part if whole else np.square(part, dtype=np.float64).sum(0)) / rows
     variance, basis = np.linalg.eigh(second) if whole else (second, None)
     variance = np.maximum(variance, 0)

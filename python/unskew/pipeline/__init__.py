@@ -6,7 +6,9 @@
 
 `material` estimates the nuisances, `recipes` turns them into columns (a new estimator is a function there),
 `arms` trains and measures models side by side, `store` keeps what was estimated, `run` says it as data,
-`road` joins them, and `apply` uses what was trained. The command line only calls this.
+`road` joins them, and `apply` uses what was trained. What a model is measured on is `ground` (`sample` says
+what it has seen), `evaluation` measures it in every way, `doubt` says what hangs on what, `assess` says all
+of it. The command line only calls this.
 """
 
 from unskew.pipeline.apply import evaluate_model, score_file

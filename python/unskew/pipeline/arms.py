@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 
 from unskew import evaluate
-from unskew.audit import Verdict
 from unskew.data import Choices, Examples
 from unskew.estimators import Mixture, ess
-from unskew.pipeline.config import Refused, TrainConfig
+from unskew.pipeline.config import TrainConfig
 from unskew.pipeline.material import Material
-from unskew.pipeline.recipes import NAIVE, RECIPES, UNSAFE, Recipe, Target, columns_inside
+from unskew.pipeline.recipes import NAIVE, UNSAFE, Recipe, Target, columns_inside, recipe_of
 from unskew.rates import Floats, design_weight
 from unskew.reward import HeadFit, fit_head
 
@@ -22,8 +21,21 @@ LABELS = {
     "snips": "self-normalised weights, corrected labels",
     "ips": "inverse propensity weights, corrected labels",
     "noise_corrected": "corrected labels, no weights",
+    "mrdr": "doubly robust targets, imputation fitted for the least variance",
+    "shrunk_ips": "shrunk inverse propensity weights, corrected labels",
+    "shrunk_dr": "doubly robust targets, shrunk weights",
+    "imputation": "imputation alone: the head of evidence, distilled",
     "pairs": "pairs shown together, doubly robust targets",
     "choices": "choices, their errors undone",
+    "strength-drop": "choices, the least believed dropped",
+    "strength-flip": "choices, the least believed turned round",
+    "strength-smooth": "choices, softened where models disbelieve them",
+    "strength-margin": "choices, with the margin that models see",
+    "strength-flip-margin": "choices, the least believed turned round, with margins",
+    "strength-smooth-margin": "choices, softened where disbelieved, with margins",
+    "positive_unlabelled": "positive feedback over its rate, silence as dislike",
+    "nnpu": "positive feedback scaled to the share of liked responses (nnPU)",
+    "implicit": "liking and activity from positive feedback (ImplicitRM)",
     "naive": "naive: thumbs and ratings as they come",
     "naive_choices": "naive: choices as they come",
     "gold": "gold labels alone",
@@ -87,7 +99,7 @@ def train_arm(
         ValueError: no recipe has that name, or its columns cannot be trained on.
         Refused: what the recipe needs is not there.
     """
-    make = recipe or recipe_of(name)
+    make = recipe or recipe_of(name, settings.recipes.get(name))
     target = make(material)
     fit = _train(material, target, settings)
     decay = fit.history[fit.best_epoch]["step"]
@@ -98,7 +110,9 @@ def train_arm(
         held = ~part.inside
         rows[held] = found.head(material.X[held])
     known = "naive" if name in NAIVE else "unsafe" if name in UNSAFE else "ours"
-    return Arm(name, LABELS.get(name, name), role or known, fit, target, rows)
+    told = ", ".join(f"{setting}: {value}" for setting, value in settings.recipes.get(name, {}).items())
+    label = LABELS.get(name, name) + (f" ({told})" if told else "")
+    return Arm(name, label, role or known, fit, target, rows)
 
 
 def fit_arm(material: Material, target: Target, settings: TrainConfig) -> HeadFit:
@@ -110,20 +124,9 @@ def fit_arm(material: Material, target: Target, settings: TrainConfig) -> HeadFi
     return _train(material, target, settings)
 
 
-def recipe_of(name: str) -> Recipe:
-    """The recipe of a name.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if name not in RECIPES:
-        raise ValueError(f"estimator is {name!r}; it must be auto or one of {', '.join(RECIPES)}")
-    return RECIPES[name]
-
-
 def _train(m: Material, target: Target, settings: TrainConfig, decay: float | None = None) -> HeadFit:
-    options: dict[str, Any] = {"head": settings.head, "seed": settings.seed}
-    if decay is not None and settings.head == "linear":
+    options: dict[str, Any] = {"head": settings.head, "seed": settings.seed, **target.fit}
+    if decay is not None and options["head"] == "linear":
         options["decays"] = (decay,)  # chosen on all prompts
     return fit_head(
         m.X,
@@ -198,27 +201,3 @@ def weights(arm: Arm) -> dict[str, Any]:
         "clipped": counts.clipped + counts.capped + counts.raised,
         "outside": counts.outside,
     }
-
-
-def choose(settings: TrainConfig, verdict: Verdict) -> str:
-    """The estimator to train: the one asked for, or the first that the audit allows.
-
-    Raises:
-        Refused: the audit refuses it and no reason is given to go on.
-        ValueError: no recipe has that name.
-    """
-    name = settings.estimator
-    if name == "auto":
-        if verdict.allowed:
-            return verdict.allowed[0]
-        name = next(iter(verdict.estimators), "")
-        if not name:
-            raise Refused(" ".join(verdict.sentences))
-    recipe_of(name)
-    judged = "doubly_robust" if name == "pairs" else name
-    if verdict.estimators.get(judged, verdict.colour if name in UNSAFE else "green") == "red":
-        if settings.accept_red:
-            return name
-        why = " ".join(verdict.reasons(judged) or verdict.sentences)
-        raise Refused(f"the audit refuses {name}: {why} To train all the same, say why: --accept-red REASON")
-    return name

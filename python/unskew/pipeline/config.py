@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from unskew.audit.users import CAP
 from unskew.features import Encoder, Featurizer, Hashing
 
 
@@ -27,8 +28,13 @@ class TrainConfig:
         lora: settings of `peft.LoraConfig`; all parameters are trained when absent.
         noise: known error rates by kind, `[fnr, fpr]`; they replace those from gold.
         propensity: file (JSON lines, CSV, Parquet or Arrow) with `response` and columns `p_<kind>`: known
-            probabilities that feedback is given; they replace ours.
+            probabilities that feedback is given; they replace ours. Null where the product did not set one:
+            it is fitted there, and the others can refute the fit (`refute.forced_ask`).
+        user_cap: responses with feedback that one user counts for at most, in multiples of the median user;
+            users whose labels contradict all others are left out (`audit.users`). None (YAML: null) does
+            neither and reads every record as it came, as the naive recipes always do.
         compare: further recipes to train and show beside.
+        recipes: settings of recipes, by name: `{ips: {floor: 0.1}, causalrm-dr: {corrected: true}}`.
         accept_red: why to train although the audit refuses; goes on the card.
         seed: every random choice follows from it.
     """
@@ -41,7 +47,9 @@ class TrainConfig:
     lora: dict[str, Any] | None = None
     noise: dict[str, tuple[float, float]] = field(default_factory=dict)
     propensity: str | None = None
+    user_cap: float | None = CAP
     compare: tuple[str, ...] = ()
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     accept_red: str | None = None
     seed: int = 0
 
@@ -61,9 +69,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.head not in ("linear", "mlp"):
             raise ValueError(f"head is {self.head!r}; it must be 'linear' or 'mlp'")
+        if self.user_cap is not None and not self.user_cap > 0:
+            raise ValueError(f"user_cap is {self.user_cap!r}; a positive number is needed, or null for none")
         for kind, rates in self.noise.items():
             if not isinstance(rates, (list, tuple)) or len(rates) != 2:
                 raise ValueError(f"noise of {kind} is {rates!r}; [fnr, fpr] is needed")
+        for name, settings in self.recipes.items():
+            if not isinstance(settings, dict):
+                raise ValueError(f"recipes: {name} is {settings!r}; names and values are needed")
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""

@@ -1,10 +1,10 @@
 """What every recipe works on: the rows, their features, and the nuisances estimated from them."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from unskew import audit, evidence, noise, propensity
 from unskew.audit import Verdict
 from unskew.audit.judge import speaking
-from unskew.audit.measure import class_propensities, two_sided
+from unskew.audit.measure import Column, class_propensities, two_sided
+from unskew.audit.users import CAP, Users, even, weigh_users, without
 from unskew.data import RANDOM, Choices, Examples
 from unskew.estimators import FLOOR
 from unskew.evidence import Evidence
 from unskew.folds import assign
 from unskew.noise import Happening, Noise
 from unskew.propensity import Classwise, Propensity
-from unskew.rates import Bools, Ints
+from unskew.propensity.measure import judge as measured
+from unskew.rates import Bools, Floats, Ints
 from unskew.reward import HeadClassifier
 
 PROPENSITY_DECAYS = (1e-3, 3e-4, 1e-4)
@@ -27,6 +29,12 @@ PROPENSITY_DECAYS = (1e-3, 3e-4, 1e-4)
 
 FOLDS = 3
 """Folds of the evidence, and of the models that are measured."""
+
+PASSES = 3
+"""Times at most that nuisances are estimated again because more users contradict all others."""
+
+LABELS = 60
+"""Labels of a kind below which nobody can be said to contradict the others."""
 
 Stage = Callable[[str], AbstractContextManager[None]]
 
@@ -36,7 +44,7 @@ class Material:
     """Rows, features and nuisances. Everything estimated is out of fold by prompt.
 
     Args:
-        examples: the live rows, with gold.
+        examples: the live rows, with gold, without the records of `users` that are set aside.
         X: their features. Shape [N, D].
         propensities: P(feedback) of each two-sided kind.
         rates: error rates of each kind: known ones, else those from gold.
@@ -46,6 +54,9 @@ class Material:
         kinds: what the audit lets each estimator use; every kind when absent.
         hidden: fold whose rows and gold labels must leave no trace.
         choices: pairs on which a choice was offered, with gold; None when there are none.
+        given: P(feedback) by kind where the product set it, NaN where it did not. Shape [N] each.
+        users: who wrote the log, and whose records are set aside; None when nobody was asked.
+        logged: rows and choices with every record, when some are set aside.
     """
 
     examples: Examples
@@ -58,6 +69,15 @@ class Material:
     kinds: Mapping[str, tuple[str, ...]] | None = None
     hidden: int | None = None
     choices: Choices | None = field(default=None, repr=False)
+    given: Mapping[str, Floats] = field(default_factory=dict, repr=False)
+    users: Users | None = None
+    logged: "tuple[Examples, Choices | None] | None" = field(default=None, repr=False)
+
+    def as_logged(self) -> "Material":
+        """The same with every record in its place: what a naive model sees."""
+        if self.logged is None:
+            return self
+        return replace(self, examples=self.logged[0], choices=self.logged[1], logged=None)
 
     @property
     def usable(self) -> Bools:
@@ -139,8 +159,9 @@ def estimate(
     seed: int,
     stage: Stage,
     choices: Choices | None = None,
+    user_cap: float | None = CAP,
 ) -> Material:
-    """All nuisances of a log.
+    """All nuisances of a log, without the records of users who contradict all others.
 
     Args:
         rows: the live rows, with gold.
@@ -150,23 +171,78 @@ def estimate(
         seed: seed of the fits.
         stage: shows what is under way.
         choices: pairs on which a choice was offered, with gold.
+        user_cap: see `audit.users`; None reads every record as it came.
     """
+    fit = partial(_nuisances, X=X, known=known, given=given, seed=seed)
+    if user_cap is None or not rows.user.any():
+        return fit(rows, stage=stage, choices=choices)
+    with stage("who wrote this log"):
+        usual = crowd(rows, X, seed)
+        users = weigh_users(rows, user_cap, scores=[usual], seed=seed)
+    if users is None:
+        return fit(rows, stage=stage, choices=choices)
+    kept, pairs = without(rows, choices, users.aside)
+    found = fit(kept, stage=stage, choices=pairs)
+    for _ in range(PASSES):
+        if found.evidence is None:
+            break
+        scores = [usual, dict.fromkeys(usual, found.evidence.q)]
+        before, users = users, cast(Users, weigh_users(rows, user_cap, scores=scores, seed=seed))
+        if np.array_equal(before.aside, users.aside):
+            break
+        kept, pairs = without(rows, choices, users.aside)
+        with stage("again, without users who contradict all others"):
+            found = fit(kept, stage=lambda _: nullcontext(), choices=pairs)
+    return with_users(found, rows, choices, users)
+
+
+def crowd(rows: Examples, X: NDArray[Any], seed: int) -> dict[str, Floats]:
+    """P(recorded 1 | x, answered) of each two-sided kind, out of fold, every user counting about equally.
+
+    A linear head on the recorded labels, with the weight of each user at most that of the median user. Kinds
+    with fewer than `LABELS` labels are left out.
+    """
+    found = {}
+    for column in two_sided(rows):
+        at = np.flatnonzero(column.observed)
+        prompt = rows.prompt_hash[at]
+        if len(at) < LABELS or len(np.unique(prompt)) < LABELS // 2:
+            continue
+        fold, weight = assign(prompt, FOLDS, np.ones(len(at))), even(rows.user[at])
+        p = np.full(len(rows), np.nan)
+        for number in range(FOLDS):
+            inside, held = at[fold != number], at[fold == number]
+            model = HeadClassifier("linear", seed=seed, decays=PROPENSITY_DECAYS)
+            model.fit(X[inside], column.positive[inside], weight[fold != number], rows.prompt_hash[inside])
+            p[held] = model.predict_proba(X[held])[:, 1]
+        found[column.name] = p
+    return found
+
+
+def with_users(found: Material, rows: Examples, choices: Choices | None, users: Users | None) -> Material:
+    """Material of a log with what was set aside of it."""
+    touched = users is not None and bool(users.aside.any())
+    return replace(found, users=users, logged=(rows, choices) if touched else None)
+
+
+def _nuisances(
+    rows: Examples,
+    *,
+    X: NDArray[Any],
+    known: Mapping[str, Noise],
+    given: "Mapping[str, NDArray[Any]]",
+    seed: int,
+    stage: Stage,
+    choices: Choices | None,
+) -> Material:
+    """All nuisances of the records that are there."""
     usable = rows.offered & rows.closed
     propensities: dict[str, Propensity] = {}
     for column in two_sided(rows):
-        options: dict[str, Any] = {
-            "usable": column.usable,
-            "positive": column.positive,
-            "floor": float(FLOOR),
-        }
-        if column.name in given:
-            propensities[column.name] = propensity.logged(given[column.name], column.observed, **options)
-        elif 0 < column.silent < column.n:
-            model = partial(HeadClassifier, "linear", seed=seed, decays=PROPENSITY_DECAYS)
-            with stage(f"who answers {column.name}"):
-                propensities[column.name] = propensity.fit(
-                    X, column.observed, rows.prompt_hash, model=model, **options
-                )
+        with stage(f"who answers {column.name}") if column.name not in given else nullcontext():
+            p = answering(column, X, rows.prompt_hash, given.get(column.name), seed)
+        if p is not None:
+            propensities[column.name] = p
     speaks = [rows.kind(name) for name in speaking(rows)]
     found = None
     if speaks:
@@ -184,7 +260,39 @@ def estimate(
                 folds=FOLDS,
             )
     told = from_gold(rows, known, choices)
-    return Material(rows, X, propensities, evidence=found, known=known, choices=choices, **told)
+    return Material(rows, X, propensities, evidence=found, known=known, choices=choices, given=given, **told)
+
+
+def answering(
+    column: Column, X: NDArray[Any], prompt: NDArray[Any], given: Floats | None, seed: int
+) -> Propensity | None:
+    """P(feedback) of a kind: as given, and fitted out of fold where it is not.
+
+    Args:
+        column: the kind.
+        X: features. Shape [N, D].
+        prompt: fold key. Shape [N].
+        given: probabilities that the product set, NaN where it did not. Shape [N].
+        seed: seed of the fit.
+
+    Returns:
+        None when there is something to fit and it has answers alone, or silence alone.
+    """
+    options: dict[str, Any] = {"positive": column.positive, "floor": float(FLOOR)}
+    told = np.full(len(X), np.nan) if given is None else given
+    unknown = column.usable & np.isnan(told)
+    if not unknown.any():
+        return propensity.logged(told, column.observed, usable=column.usable, **options)
+    if not 0 < (column.observed & unknown).sum() < unknown.sum():
+        return None
+    model = partial(HeadClassifier, "linear", seed=seed, decays=PROPENSITY_DECAYS)
+    fitted = propensity.fit(X, column.observed, prompt, model=model, usable=unknown, **options)
+    if unknown.sum() == column.n:
+        return fitted
+    p = np.where(unknown, fitted.raw, told)
+    return measured(
+        p, column.observed, column.usable, column.positive, float(FLOOR), "features", fitted.settings
+    )
 
 
 def judge(material: Material) -> Verdict:
@@ -200,4 +308,5 @@ def judge(material: Material) -> Verdict:
         covariates=audit.covariates(material.X),
         warnings=() if found is None else found.warnings,
         choices=material.choices,
+        users=material.users,
     )

@@ -27,10 +27,11 @@ import torch
 from transformers import PrinterCallback, TrainerCallback
 
 from unskew import ppo
-from unskew.pipeline.arms import fit_arm, recipe_of
+from unskew.pipeline.arms import fit_arm
 from unskew.pipeline.config import TrainConfig, featurizer
 from unskew.pipeline.held_out import Judge, Start
 from unskew.pipeline.material import Material, Stage
+from unskew.pipeline.recipes import recipe_of
 from unskew.pipeline.store import quiet
 from unskew.pipeline.transformer import bars
 from unskew.ppo.rewards import Rewards
@@ -79,7 +80,8 @@ class PolicyConfig:
     """Settings of all policies of a comparison.
 
     Args:
-        imitated: rows of the log that the start learns to write from.
+        imitated: rows of the log at most that the start learns to write from. A start that writes unlike the
+            log is scored on texts that no reward was trained on.
         held_out: prompts that policies are measured on, and that neither start nor policies learn from.
         rounds: roll-outs at most.
         kl: budget of a policy: training ends when its completions are about that many nats from the start on
@@ -91,7 +93,7 @@ class PolicyConfig:
         trainer: further settings of `PPOConfig`.
     """
 
-    imitated: int = 6000
+    imitated: int = 16_000
     held_out: int = 256
     rounds: int = 40
     kl: float | None = 12.0
@@ -151,10 +153,8 @@ def heads(
         Refused: what a recipe needs is not there.
     """
     features = featurizer(settings.features)
-    return {
-        name: RewardModel(features, fit_arm(material, recipe_of(name)(material), settings).head)
-        for name in names
-    }
+    made = {name: recipe_of(name, settings.recipes.get(name))(material) for name in names}
+    return {name: RewardModel(features, fit_arm(material, made[name], settings).head) for name in names}
 
 
 @one_thread()

@@ -9,12 +9,17 @@ from typing import Any, cast
 import numpy as np
 
 from unskew import audit, data
+from unskew.audit import Verdict
 from unskew.data import Choices, Store
 from unskew.estimators import Columns
-from unskew.pipeline.arms import Arm, choose, measured, measured_on_pairs, recipe_of, train_arm, weights
-from unskew.pipeline.config import TrainConfig, featurizer
+from unskew.pipeline.arms import Arm, measured, measured_on_pairs, train_arm, weights
+from unskew.pipeline.assess import assess
+from unskew.pipeline.auto import choose, decisions
+from unskew.pipeline.config import Refused, TrainConfig, featurizer
+from unskew.pipeline.ground import of_pairs, of_responses
 from unskew.pipeline.material import Material, Stage, judge
-from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNSAFE, Recipe, Target, pairs
+from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNSAFE, Recipe, Target, pairs, recipe_of
+from unskew.pipeline.refute import refute
 from unskew.pipeline.run import SCALE, Unit, describe, plain, recovered, write_run
 from unskew.pipeline.store import keep_gold, open_material, quiet
 from unskew.pipeline.transformer import columns_of, fine_tune
@@ -33,6 +38,8 @@ def audit_store(
     *,
     gold: "str | Path | None" = None,
     settings: TrainConfig = TrainConfig(),  # noqa: B008 (frozen)
+    refutations: bool = False,
+    control: str | None = None,
     stage: Stage = quiet,
 ) -> dict[str, Any]:
     """Estimate the nuisances of a log, judge it, and keep both in the store.
@@ -41,23 +48,41 @@ def audit_store(
         store: store directory.
         gold: gold labels to check and keep first.
         settings: features, known rates and propensities, seed.
+        refutations: try to refute the analysis as well (`refute`); the next `train` shows them, too.
+        control: kind of feedback that has nothing to do with quality, for one of them.
         stage: shows what is under way.
 
     Returns:
-        The verdict (see `audit.Verdict.to_dict`), with `nuisances`, `audit` (ids in the store), and
-        `gold_rejected`: a sentence for each gold line that could not be used.
+        The verdict (see `audit.Verdict.to_dict`), with `nuisances`, `audit` (ids in the store),
+        `gold_rejected`: a sentence for each gold line that could not be used, and, if asked for,
+        `refutations`, or `not_refuted`: why there are none.
 
     Raises:
         FileNotFoundError: no store, or no gold file.
-        ValueError: the store is empty, or no gold line can be used.
+        ValueError: the store is empty, no gold line can be used, or the log has no such control.
     """
     opened = Store.open(store)
     rejected = keep_gold(opened, gold)[1] if gold is not None else []
     material, nuisances = open_material(opened, settings, stage)
     found = judge(material)
     document = {**found.to_dict(), "nuisances": nuisances}
+    if refutations:
+        with stage("trying to refute it"):
+            try:
+                tried = refute(material, control=control, seed=settings.seed)
+                document["refutations"] = [attempt.to_dict() for attempt in tried]
+            except Refused as why:
+                document["not_refuted"] = str(why)
     identity = opened.attach("audit", "audit", plain(document))
     return cast(dict[str, Any], plain({**document, "audit": identity, "gold_rejected": rejected}))
+
+
+def _refuted(store: Store, nuisances: str) -> dict[str, Any]:
+    """`refutations` of the last audit, when it is of these nuisances and has any."""
+    kept = store.load("audit", "audit", current=True)
+    if kept is None or kept[1].get("nuisances") != nuisances or "refutations" not in kept[1]:
+        return {}
+    return {"refutations": kept[1]["refutations"]}
 
 
 @dataclass(frozen=True)
@@ -117,14 +142,16 @@ def train(
         Interrupted: a signal ended the training of a transformer, after a checkpoint.
     """
     opened, home = Store.open(store), Path(directory)
-    if settings.estimator != "auto":
-        recipe_of(settings.estimator)
+    for asked in (settings.estimator, *settings.compare, *settings.recipes):
+        if asked != "auto":
+            recipe_of(asked, settings.recipes.get(asked))
     if gold is not None:
         keep_gold(opened, gold)
     material, nuisances = open_material(opened, settings, stage)
     with stage("audit"):
         verdict = judge(material)
-        opened.attach("audit", "audit", plain({**verdict.to_dict(), "nuisances": nuisances}))
+        tried = _refuted(opened, nuisances)
+        opened.attach("audit", "audit", plain({**verdict.to_dict(), "nuisances": nuisances, **tried}))
     name = choose(settings, verdict)
     unit: Unit = "pair" if name in PAIRWISE else "response"
     if unit == "response" and (odd := set(settings.compare) & set(PAIRWISE)):
@@ -155,10 +182,17 @@ def train(
             unit=unit,
             truth=None if truth is None else dict(truth.rates),
         ),
+        **tried,
         "estimator": name,
+        "decisions": [
+            one.to_dict() for one in decisions(material, verdict, settings, name, ours.target.loss)
+        ],
         "weights": [weights(arm) for arm in arms if arm.role != "ideal"],
     }
     run["provenance"]["target"] = target
+    run["limits"] += [
+        said if arm is ours else f"{arm.label}: {said}" for arm in arms for said in arm.target.warnings
+    ]
     card = {**plain({name: run[name] for name in ON_CARD}), "scale": SCALE[unit]}
     if settings.model is not None:
         with stage(f"fine-tuning {Path(settings.model).name}") if quiet_bars else nullcontext():
@@ -170,6 +204,9 @@ def train(
     with stage("measuring"):
         run["arms"], run["truth"] = _measure(arms, material, unit, truth, bootstrap)
         run["recovered"] = recovered(run["arms"])
+        measured = next((arm for arm in arms if arm.role == "ours"), ours)
+        if (found := _in_every_way(measured, opened, material, verdict, unit)) is not None:
+            run["evaluation"] = {**found, "truth": _known(run["arms"], truth)}
     run = cast(dict[str, Any], plain(run))
     with stage("saving"):
         if settings.model is None:
@@ -198,6 +235,32 @@ def _measure(
     label = m.examples.gold if truth is None else truth.label
     found = [measured(arm, m.examples, None if truth is None else label, bootstrap) for arm in arms]
     return found, "oracle" if truth is not None else None if np.isnan(label).all() else "gold"
+
+
+OUT_OF_FOLD = "The model is measured out of fold: by fits that saw neither the prompt nor its gold label."
+
+
+def _in_every_way(arm: Arm, store: Store, m: Material, verdict: Verdict, unit: Unit) -> dict[str, Any] | None:
+    """The model in every way of measuring (`assess`), by its out-of-fold predictions; None without those."""
+    if np.isnan(arm.reward).any():
+        return None
+    every, prompt = np.ones(len(m.examples), bool), m.examples.prompt_hash.view(np.int64)
+    time = data.shown_at(store, m.examples.row)
+    if unit == "pair":
+        g = of_pairs(m, every, prompt, "prompt", time)
+        p = arm.preference(cast(Choices, m.choices))[g.at]
+    else:
+        g = of_responses(m, verdict, every, prompt, "prompt", time)
+        p = arm.probability[g.at]
+    return assess(p, g, m, in_sample=False, sample=OUT_OF_FOLD)
+
+
+def _known(arms: Sequence[dict[str, Any]], truth: "Truth | None") -> dict[str, float]:
+    """The metrics of our model against the truth of a simulated log."""
+    if truth is None:
+        return {}
+    ours = next((arm for arm in arms if arm["role"] == "ours"), {})
+    return {name: metric["value"] for name, metric in ours.get("metrics", {}).items()}
 
 
 def _role(recipe: str, ours: str) -> str | None:
@@ -236,7 +299,8 @@ def write_gold_plan(store: "str | Path", n: int, file: "str | Path", *, seed: in
         seed: seed of the choice.
 
     Returns:
-        rows, rows by stratum, and the expected widths of the intervals.
+        `rows`, `strata` (rows of each), `interval width` of each interval, `outlook` (widths and power at
+        half, all and twice as many labels), and `enough`: labels for a power of .8 of each test.
 
     Raises:
         FileNotFoundError: no store.
@@ -248,7 +312,10 @@ def write_gold_plan(store: "str | Path", n: int, file: "str | Path", *, seed: in
     lines = plan.lines(*data.texts(opened, rows.row[plan.index]))
     Path(file).write_text("\n".join(lines) + "\n", "utf-8")
     strata = {name: plan.stratum.count(name) for name in dict.fromkeys(plan.stratum)}
-    return {"rows": len(plan), "strata": strata, "interval width": plan.widths}
+    pairs = data.choices(opened, rows)
+    looks = [vars(look) for look in audit.outlook(rows, n, int(pairs.seen.sum()), seed)]
+    found = {"rows": len(plan), "strata": strata, "interval width": plan.widths}
+    return {**found, "outlook": looks, "enough": audit.enough(rows)}
 
 
 @dataclass(frozen=True)

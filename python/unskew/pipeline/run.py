@@ -54,6 +54,9 @@ NO_GOLD: dict[Unit, str] = {
     "that the log cannot check.",
     "pair": "Without gold pairs the error rates are as given, and the log cannot check them.",
 }
+NO_USERS = (
+    "Who gave the feedback: no user is logged, so a few people who write a lot cannot be told from many."
+)
 BINS = 20
 
 
@@ -81,7 +84,7 @@ def describe(
         truth: true rates of a simulated log by (kind, parameter).
     """
     rows = material.examples
-    closed = int(material.usable.any(1).sum())
+    closed = int(material.as_logged().usable.any(1).sum())
     gold = int((~np.isnan(rows.gold)).sum())
     population = f"{len(rows):,} responses shown, {closed:,} with a closed window for feedback"
     compared: dict[str, Any] = {}
@@ -110,14 +113,21 @@ def describe(
         "verdict": verdict.to_dict(),
         "propensity": {name: _propensity(material, name, p) for name, p in material.propensities.items()},
         "noise": _noise(material, truth or {}),
-        "limits": [*LIMITS, *OF_UNIT[unit], *(() if gold else (NO_GOLD[unit],))],
+        "limits": [
+            *LIMITS,
+            *OF_UNIT[unit],
+            *(() if gold else (NO_GOLD[unit],)),
+            *(() if rows.user.any() else (NO_USERS,)),
+        ],
         "provenance": {
             "unskew": _rust.__version__,
             "python": platform.python_version(),
             "store": {"generation": store.generation, "digest": store.digest},
             "nuisances": nuisances,
             "accept_red": settings.accept_red,
-            "settings": {k: v for k, v in settings.to_dict().items() if v and k != "accept_red"},
+            "settings": {
+                k: v for k, v in settings.to_dict().items() if (v or k == "user_cap") and k != "accept_red"
+            },
         },
     }
 

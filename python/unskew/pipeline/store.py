@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unskew import data, features
+from unskew.audit.users import Users, without
 from unskew.data import Choices, Examples, Store
 from unskew.evidence import Evidence
 from unskew.noise import Noise, known
 from unskew.pipeline.config import TrainConfig, featurizer
-from unskew.pipeline.material import Material, Stage, estimate, from_gold
+from unskew.pipeline.material import Material, Stage, estimate, from_gold, with_users
 from unskew.pipeline.run import plain
 from unskew.propensity import FLOOR, Propensity
 from unskew.propensity.measure import judge
@@ -65,6 +67,7 @@ def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> 
             "features": featurizer(settings.features).to_dict(),
             "noise": {name: list(rates) for name, rates in settings.noise.items()},
             "propensity": settings.propensity,
+            "user_cap": settings.user_cap,
             "seed": settings.seed,
         }
     )
@@ -73,11 +76,13 @@ def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> 
         X = features.cached(featurizer(settings.features), prompts, responses, store.path / "features")
     rates = {name: known(*pair, kind=name) for name, pair in settings.noise.items()}
     pairs = data.choices(store, rows)
+    given = _given(settings.propensity, rows)
     found = store.load("nuisances", "nuisances", current=True)
     if found is not None and found[2] is not None and found[1]["made_from"] == made_from:
-        return _read(found[1], found[2], rows, X, rates, pairs), found[0]
-    given = _given(settings.propensity, rows)
+        read = _read(found[1], found[2], rows, X, rates, pairs)
+        return replace(read, given=given), found[0]
     options: dict[str, Any] = {"known": rates, "given": given, "seed": settings.seed, "choices": pairs}
+    options["user_cap"] = settings.user_cap
     material = estimate(rows, X, stage=stage, **options)
     document, table = _write(material, made_from)
     return material, store.attach("nuisances", "nuisances", document, table)
@@ -88,7 +93,9 @@ def _write(material: Material, made_from: Mapping[str, Any]) -> "tuple[dict[str,
     import pyarrow as pa
 
     columns: dict[str, Any] = {"row": material.examples.row}
-    document: dict[str, Any] = {"made_from": made_from, "propensity": {}, "evidence": None}
+    document: dict[str, Any] = {"made_from": made_from, "propensity": {}, "evidence": None, "users": None}
+    if (users := material.users) is not None:
+        columns["aside"], document["users"] = users.aside, users.to_dict()
     for name, found in material.propensities.items():
         columns[f"p_{name}"] = found.raw
         document["propensity"][name] = {"source": found.source, "settings": found.settings}
@@ -122,6 +129,11 @@ def _read(
     def column(name: str) -> NDArray[Any]:
         return np.asarray(table[name].to_numpy())
 
+    logged, users = (rows, pairs), None
+    if (told := document["users"]) is not None:
+        users = Users.of(told, column("aside"))
+        rows, kept_pairs = without(rows, pairs, users.aside)
+        pairs = cast(Choices, kept_pairs)
     propensities: dict[str, Propensity] = {}
     usable = rows.offered & rows.closed
     for name, facts in document["propensity"].items():
@@ -145,12 +157,13 @@ def _read(
             tuple(kept["warnings"]),
             kept["checks"],
         )
-    told = from_gold(rows, rates, pairs)
-    return Material(rows, X, propensities, evidence=found, known=rates, choices=pairs, **told)
+    gold = from_gold(rows, rates, pairs)
+    read = Material(rows, X, propensities, evidence=found, known=rates, choices=pairs, **gold)
+    return with_users(read, *logged, users)
 
 
 def _given(path: str | None, rows: Examples) -> dict[str, Floats]:
-    """Propensities that the user knows, by kind, in the order of the rows.
+    """Propensities that the user knows, by kind, in the order of the rows; NaN where the file has null.
 
     Raises:
         FileNotFoundError: no such file.
@@ -167,7 +180,7 @@ def _given(path: str | None, rows: Examples) -> dict[str, Floats]:
     if missing:
         raise ValueError(
             f"{path} has no row for {len(missing)} responses of the store, the first is {missing[0]!r}; a "
-            "known propensity is needed for every response"
+            "known propensity, or null where there is none, is needed for every response"
         )
     order = np.array([at[name] for name in rows.response_id])
     return {name[2:]: np.asarray(table[name].to_numpy(), np.float64)[order] for name in names}

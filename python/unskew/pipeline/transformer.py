@@ -21,7 +21,7 @@ from unskew.folds import assign
 from unskew.pipeline.arms import Arm
 from unskew.pipeline.config import TrainConfig, adapters
 from unskew.pipeline.material import Material
-from unskew.pipeline.recipes import RECIPES, Target, columns_inside
+from unskew.pipeline.recipes import Target, columns_inside, recipe_of
 from unskew.rates import Bools, Ints
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def fine_tune(
 
     with bars(quiet):
         part = material.without(HELD)
-        target = columns_inside(part, RECIPES[ours.name](part))
+        target = columns_inside(part, recipe_of(ours.name, settings.recipes.get(ours.name))(part))
         first = np.arange(len(material.examples)) if target.pairs is None else target.pairs[0]
         choosing = _choosing(material, part.inside)[first]
         table, inside = columns_of(target), part.inside[first]
@@ -154,7 +154,7 @@ def fine_tune(
             raise Interrupted(trainer.interrupted, work)
         history = list(trainer.state.log_history)
         counts = {"skipped_steps": trainer.skipped, "rollbacks": trainer.rollbacks, **trainer.truncated}
-        facts = {**card, "base_model": Path(str(settings.model)).name, "trainer": counts}
+        facts = {**card, "base_model": Path(str(settings.model)).name, "trainer": counts, "held_out": HELD}
         trainer.export(home / "model", facts)
         shutil.rmtree(work)
         reward = np.full(len(material.examples), np.nan)

@@ -3,6 +3,7 @@
     logged(probabilities, observed)                    a designed or randomised request for feedback
     cells(cell, observed, fold_key)                    counts, shrunk towards coarser cells
     fit(X, observed, fold_key, model=HeadClassifier)   a model of features, out of fold and calibrated
+    two_stage(shown, reacted, was_shown, observed)     P(shown) P(reacted | shown), each from one of the above
 
 each give p[N] and a `Report`; they hold when feedback does not depend on the hidden label given what p knows.
 Where it does, p[N] cannot be right whatever the model, and
@@ -17,6 +18,7 @@ from unskew.propensity.calibration import platt
 from unskew.propensity.classwise import Classwise, classwise_from_base_rate, classwise_from_gold
 from unskew.propensity.fits import Model, cells, fit, logged
 from unskew.propensity.measure import FLOOR, Bin, Propensity, Report, report
+from unskew.propensity.stages import two_stage
 
 __all__ = [
     "FLOOR",
@@ -32,4 +34,5 @@ __all__ = [
     "logged",
     "platt",
     "report",
+    "two_stage",
 ]

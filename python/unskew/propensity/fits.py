@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from unskew.folds import assign
 from unskew.propensity.calibration import logit, platt, sigmoid
 from unskew.propensity.measure import FLOOR, Propensity, judge, masks
-from unskew.rates import beta_strength
+from unskew.rates import Bools, beta_strength
 
 
 class Model(Protocol):
@@ -53,6 +53,7 @@ def cells(
     fold_key: ArrayLike,
     *,
     usable: ArrayLike | None = None,
+    among: ArrayLike | None = None,
     positive: ArrayLike | None = None,
     folds: int = 5,
     floor: float = FLOOR,
@@ -73,14 +74,18 @@ def cells(
         observed: was feedback given. Shape [N].
         fold_key: rows with one key share a fold (prompt hash). Shape [N], integers.
         usable: offered and closed; all rows when absent. Shape [N].
+        among: rows on which feedback could be given, such as those that were shown: p is P(feedback | among)
+            of every usable row, learned and measured on these. All usable ones when absent. Shape [N].
         positive: recorded label, for the clipped mass by label. Shape [N].
         folds: at least 2.
         floor: smaller propensities are raised to it and counted.
 
     Raises:
-        ValueError: the shapes differ, there are fewer than 2 folds, or a fold leaves nothing to count.
+        ValueError: the shapes differ, there are fewer than 2 folds, a fold leaves nothing to count, or there
+            is feedback outside `among`.
     """
     o, use = masks(observed, usable)
+    could = _among(o, use, among)
     given = np.asarray(cell)
     columns = [given] if given.ndim == 1 else list(given)
     levels = []
@@ -91,7 +96,7 @@ def cells(
     fold = assign(fold_key, folds, use)
     p, strengths = np.ones(len(o)), np.zeros((folds, len(levels)))
     for number in range(folds):
-        inside = use & (fold != number)
+        inside = could & (fold != number)
         # One pseudo-row of each outcome keeps the overall rate inside (0, 1).
         rate = np.full(len(o), (o[inside].sum() + 0.5) / (inside.sum() + 1))
         for depth, level in enumerate(levels):
@@ -108,7 +113,7 @@ def cells(
         held = use & (fold == number)
         p[held] = rate[held]
     settings = {"folds": folds, "strength": strengths.mean(0).tolist()}
-    return judge(p, o, use, positive, floor, "cells", settings)
+    return judge(p, o, use, positive, floor, "cells", settings, could)
 
 
 def fit(
@@ -118,6 +123,7 @@ def fit(
     *,
     model: Callable[[], Model],
     usable: ArrayLike | None = None,
+    among: ArrayLike | None = None,
     positive: ArrayLike | None = None,
     folds: int = 5,
     floor: float = FLOOR,
@@ -135,23 +141,27 @@ def fit(
         model: makes a fresh classifier; `reward.HeadClassifier` stops early on cross-entropy. When its `fit`
             takes `groups`, it gets the fold keys, so that it can hold out whole prompts too.
         usable: offered and closed; all rows when absent. Shape [N].
+        among: rows on which feedback could be given, such as those that were shown: p is P(feedback | among)
+            of every usable row, learned and measured on these. All usable ones when absent. Shape [N].
         positive: recorded label, for the clipped mass by label. Shape [N].
         folds: at least 2.
         floor: smaller propensities are raised to it and counted.
 
     Raises:
-        ValueError: the shapes differ, there are fewer than 2 folds, or a training part has one outcome only.
+        ValueError: the shapes differ, there are fewer than 2 folds, a training part has one outcome only, or
+            there is feedback outside `among`.
 
     Source: cross-fitting, Chernozhukov et al., "Double/debiased machine learning" (2018); Platt scaling.
     """
     o, use = masks(observed, usable)
+    could = _among(o, use, among)
     keys = np.asarray(fold_key)
     if len(X) != len(o):
         raise ValueError(f"X has {len(X)} rows, observed {len(o)}; the same number is needed")
     fold = assign(keys, folds, use)
     raw = np.zeros(len(o))
     for number in range(folds):
-        inside, held = np.flatnonzero(use & (fold != number)), np.flatnonzero(use & (fold == number))
+        inside, held = np.flatnonzero(could & (fold != number)), np.flatnonzero(use & (fold == number))
         seen = int(o[inside].sum())
         if seen in (0, len(inside)):
             raise ValueError(
@@ -164,10 +174,25 @@ def fit(
         raw[held] = logit(classifier.predict_proba(X[held])[:, 1])
     p, maps = np.ones(len(o)), []
     for number in range(folds):
-        inside, held = use & (fold != number), use & (fold == number)
+        inside, held = could & (fold != number), use & (fold == number)
         shift, scale = platt(raw[inside], o[inside])
         maps.append((shift, scale))
         p[held] = sigmoid(shift + scale * raw[held])
-    return judge(
-        p, o, use, positive, floor, "features", {"folds": folds, "calibration": np.mean(maps, 0).tolist()}
-    )
+    settings = {"folds": folds, "calibration": np.mean(maps, 0).tolist()}
+    return judge(p, o, use, positive, floor, "features", settings, could)
+
+
+def _among(observed: Bools, usable: Bools, among: ArrayLike | None) -> Bools:
+    """Usable rows on which feedback could be given."""
+    if among is None:
+        return usable
+    could = np.asarray(among).astype(bool)
+    if could.shape != observed.shape:
+        raise ValueError(f"among has shape {could.shape}, observed {observed.shape}; the same is needed")
+    strange = int((observed & usable & ~could).sum())
+    if strange:
+        raise ValueError(
+            f"{strange} usable rows have feedback and are not among those on which it could be given; "
+            "correct the record of what was shown"
+        )
+    return np.asarray(usable & could)

@@ -14,7 +14,7 @@ FLOOR = 0.02
 BINS = 10
 """Equal-sized bins of a calibration."""
 
-Source = Literal["logged", "cells", "features"]
+Source = Literal["logged", "cells", "features", "two stages"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Propensity:
     Args:
         p: propensity, at least the floor; 1 on rows that are not usable. Shape [N].
         report: diagnostics.
-        source: `logged`, `cells` or `features`.
+        source: `logged`, `cells`, `features` or `two stages`.
         raw: propensity before the floor. Shape [N].
         settings: what the fit found, for example calibration or prior strengths.
     """
@@ -142,8 +142,9 @@ def judge(
     floor: float,
     source: Source,
     settings: dict[str, Any] | None = None,
+    among: Bools | None = None,
 ) -> Propensity:
-    """Check, measure, raise to the floor."""
+    """Check, measure (on the rows `among`, all usable ones when absent), raise to the floor."""
     if p.shape != observed.shape:
         raise ValueError(f"propensity has shape {p.shape}, observed {observed.shape}; the same is needed")
     bad = np.flatnonzero(usable & ~((p > 0) & (p <= 1)))
@@ -153,7 +154,8 @@ def judge(
             f"propensity of row {bad[0]}{more} is {p[bad[0]]}; it must be in (0, 1]. Drop the row: nothing "
             "stands for it when it can never be observed"
         )
-    found = report(p, observed, usable, positive=positive, floor=floor)
+    rows = usable if among is None else usable & among
+    found = report(p, observed & rows, rows, positive=positive, floor=floor)
     return Propensity(
         np.where(usable, np.maximum(p, floor), 1.0),
         found,

@@ -6,8 +6,8 @@
     html = report.render(run)              # the same from a dict in memory
 
 `values` reads numbers that may be missing, `markup` escapes, `charts` turns numbers into inline SVG;
-`finding` says the result in words, `verdict`, `models`, `feedback` and `origin` write the sections, `page`
-puts them in order. Nothing is loaded from anywhere: no script, no font, no image.
+`finding` says the result in words, `verdict`, `models`, `evaluation`, `doubt`, `feedback` and `origin` write
+the sections, `page` puts them in order. Nothing is loaded from anywhere: no script, no font, no image.
 """
 
 from unskew.report.page import render, write

@@ -82,7 +82,14 @@ class Frame:
         low, high = self.y_domain
         return TOP + (self.height - TOP - BOTTOM) * (high - value) / (high - low)
 
-    def axes(self, x_label: str, y_label: str, *, as_share: bool = False) -> list[Html]:
+    def axes(
+        self,
+        x_label: str,
+        y_label: str,
+        *,
+        as_share: bool = False,
+        x_ticks: "Sequence[tuple[float, str]] | None" = None,
+    ) -> list[Html]:
         """Grid lines and labels; that of y stands above its axis, where it needs no turning of the head."""
         floor = self.height - BOTTOM
         parts = [text(y_label, 2, 13, "name")]
@@ -90,7 +97,7 @@ class Frame:
             y = self.y(tick)
             parts += [line("grid", LEFT, y, END, y)]
             parts += [text(percent(abs(tick)) if as_share else shown, LEFT - 6, y + 4, "tick", "end")]
-        for tick, shown in named(ticks(self.x_domain)):
+        for tick, shown in named(ticks(self.x_domain)) if x_ticks is None else x_ticks:
             x = self.x(tick)
             parts += [line("axis", x, floor, x, floor + 4), text(shown, x, floor + 17, "tick", "middle")]
         parts += [line("axis", LEFT, floor, END, floor)]
@@ -142,6 +149,70 @@ def curves(series: Sequence[Series], *, label: str, x_label: str, y_label: str) 
         ends.append(y)
         parts.append(text(each.name, min(frame.x(last[0]), END) - 4, y - 5, "label", "end"))
     return frame.svg(parts, label)
+
+
+def band(
+    points: Sequence[tuple[float, float, float, float]],
+    *,
+    label: str,
+    x_label: str,
+    y_label: str,
+    marks: Sequence[tuple[str, str, float]] = (),
+) -> Html:
+    """A figure between its bounds, as a function of x, with upright marks.
+
+    Args:
+        points: (x, low, value, high), x increasing; at least two.
+        label: sentence for a screen reader.
+        x_label: name of the x axis.
+        y_label: name of the y axis.
+        marks: (text, CSS class, x) of upright lines.
+    """
+    ends = [end for _, low, _, high in points for end in (low, high)]
+    room = 0.08 * (max(ends) - min(ends)) or 0.08 * abs(max(ends)) or 0.01
+    frame = Frame((points[0][0], points[-1][0]), (min(ends) - room, max(ends) + room), 220)
+
+    def path(at: int) -> list[str]:
+        return [f"{frame.x(p[0]):.1f},{frame.y(p[at]):.1f}" for p in points]
+
+    parts = frame.axes(x_label, y_label)
+    parts.append(el("polygon", class_="band", points=" ".join([*path(3), *reversed(path(1))])))
+    if frame.y_domain[0] < 0 < frame.y_domain[1]:
+        parts.append(line("truth", LEFT, frame.y(0), END, frame.y(0)))
+    for at in (1, 3):
+        parts.append(el("polyline", class_="line thin", points=" ".join(path(at))))
+    parts.append(el("polyline", class_="line", points=" ".join(path(2))))
+    for place, (text_, kind, value) in enumerate(marks):
+        x = frame.x(value)
+        left = x > (LEFT + END) / 2
+        parts.append(line(f"mark {kind}", x, TOP, x, frame.height - BOTTOM, hover(text_)))
+        y, anchor = TOP + 11 + 14 * place, "end" if left else "start"
+        parts.append(text(text_, x + (-4 if left else 4), y, "label", anchor))
+    return frame.svg(parts, label, "ours")
+
+
+def over_time(points: Sequence[tuple[str, float, float, float]], *, label: str, y_label: str) -> Html:
+    """A figure by window of time, with intervals.
+
+    Args:
+        points: (begin of the window, value, low, high) in the order of time; at least two.
+        label: sentence for a screen reader.
+        y_label: name of the y axis.
+    """
+    ends = [end for _, _, low, high in points for end in (low, high)]
+    room = 0.08 * (max(ends) - min(ends)) or 0.08 * abs(max(ends)) or 0.01
+    frame = Frame((-0.5, len(points) - 0.5), (min(ends) - room, max(ends) + room), 200)
+    names = [(float(place), start) for place, (start, *_) in enumerate(points)]
+    parts = frame.axes("window, by its first day", y_label, x_ticks=names)
+    if frame.y_domain[0] < 0 < frame.y_domain[1]:
+        parts.append(line("truth", LEFT, frame.y(0), END, frame.y(0)))
+    path = " ".join(f"{frame.x(k):.1f},{frame.y(p[1]):.1f}" for k, p in enumerate(points))
+    parts.append(el("polyline", class_="line thin", points=path))
+    for place, (start, value, low, high) in enumerate(points):
+        x, said = frame.x(place), f"from {start}: {fixed(value)}, 95 % interval {fixed(low)} to {fixed(high)}"
+        whisker = line("whisker", x, frame.y(low), x, frame.y(high))
+        parts.append(el("g", hover(said), whisker, el("circle", class_="dot", cx=x, cy=frame.y(value), r=4)))
+    return frame.svg(parts, label, "ours")
 
 
 def calibration(

@@ -2,7 +2,7 @@
 
 from unskew.report.models import metric, role_of
 from unskew.report.policy import outcome
-from unskew.report.values import Estimate, Run, fixed, mapping, mappings, number, paired, percent
+from unskew.report.values import Estimate, Run, fixed, mapping, mappings, number, paired, percent, strings
 
 AGAINST = {
     "oracle": "Measured against the known truth of the simulated log",
@@ -11,8 +11,19 @@ AGAINST = {
 }
 
 
+def evaluated(run: Run) -> bool:
+    """Whether a run measured a model and trained none."""
+    return bool(mappings(mapping(run.get("evaluation")).get("ways"))) and not run.get("estimator")
+
+
 def finding(run: Run) -> list[str]:
     """Sentences for the top of the page; the first stands by itself."""
+    if evaluated(run):
+        found = mapping(run.get("evaluation"))
+        first, *rest = [*strings(found.get("sentences")), ""][:3]
+        about = [*rest, first] if found.get("in_sample") is False else [first, *rest]
+        told = [said for said in (*strings(mapping(run.get("against")).get("sentences")), *about) if said]
+        return told[:3] or ["A model was measured; nothing says how good it is."]
     arms = mappings(run.get("arms"))
     if run.get("policy") and not (arms or run.get("verdict")):
         return outcome(run) or ["A policy was trained; nothing says what it is truly worth."]

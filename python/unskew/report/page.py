@@ -7,12 +7,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from unskew.report.decisions import decisions
+from unskew.report.doubt import drift, sensitivity
+from unskew.report.evaluation import compared, ways
 from unskew.report.feedback import noise, overlap, propensity, weights
-from unskew.report.finding import finding
+from unskew.report.finding import evaluated, finding
 from unskew.report.markup import Html, el, join
 from unskew.report.models import reliability, rewards, side_by_side
 from unskew.report.origin import books, limits, provenance
 from unskew.report.policy import learning, policies
+from unskew.report.refutations import refutations
 from unskew.report.values import Run
 from unskew.report.verdict import verdict
 
@@ -22,6 +26,15 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 Section = tuple[str, str, str, Callable[[Run], Html]]
 SECTIONS: tuple[Section, ...] = (
     ("verdict", "Can this log be trusted?", "", verdict),
+    ("decisions", "What was chosen, and why", "", decisions),
+    (
+        "refutations",
+        "Attempts to refute the analysis",
+        "Changes to the log whose effect is known, tried on the kind with the most answers: where one fails, "
+        "something that the analysis rests on is not so. What passes is not proved, and of a hundred that "
+        "should pass one fails.",
+        refutations,
+    ),
     (
         "models",
         "Models side by side",
@@ -41,6 +54,31 @@ SECTIONS: tuple[Section, ...] = (
         "A model whose mean prediction lies far from the mean truth has learned who gives feedback, not what "
         "is good.",
         rewards,
+    ),
+    (
+        "compared",
+        "Which of the two models is better?",
+        "Both models in every way of measuring, on the same rows: what moves both cancels.",
+        compared,
+    ),
+    (
+        "evaluation",
+        "How good is the model, measured in every way?",
+        "The same predictions, read from the log and from gold. Only the ways marked valid may be believed "
+        "under what the audit found.",
+        ways,
+    ),
+    (
+        "sensitivity",
+        "What if the propensities are wrong?",
+        "What weights say of the model when the odds of an answer are off by a factor, in any way.",
+        sensitivity,
+    ),
+    (
+        "drift",
+        "Did anything change over time?",
+        "Each window holds equally many responses. The test asks whether they differ by more than chance.",
+        drift,
     ),
     (
         "learning",
@@ -94,18 +132,35 @@ SECTIONS: tuple[Section, ...] = (
 ABOUT = (("estimand", "What is estimated"), ("population", "For whom"), ("created", "Made"))
 
 
-ONLY_WITH = {"learning": "transformer", "policy": "policy"}
+ONLY_WITH = {
+    "decisions": "decisions",
+    "refutations": "refutations",
+    "learning": "transformer",
+    "policy": "policy",
+    "compared": "against",
+    "evaluation": "evaluation",
+    "sensitivity": "evaluation",
+    "drift": "evaluation",
+}
 """Sections of what most runs do not do, and the part of a run that asks for them."""
 
 OF_POLICY = ("policy", "provenance")
 """Sections of a run that trained a policy and nothing else."""
 
 
+OF_EVALUATION = (
+    *("verdict", "compared", "evaluation", "sensitivity", "drift", "overlap", "propensity", "noise"),
+    *("counts", "limits", "provenance"),
+)
+"""Sections of a run that measured a model and trained none."""
+
+
 def chosen(run: Run) -> list[Section]:
     """The sections of a run."""
     if run.get("policy") and not run.get("verdict"):
         return [section for section in SECTIONS if section[0] in OF_POLICY]
-    return [s for s in SECTIONS if s[0] not in ONLY_WITH or run.get(ONLY_WITH[s[0]])]
+    shown = [s for s in SECTIONS if s[0] in OF_EVALUATION] if evaluated(run) else SECTIONS
+    return [s for s in shown if s[0] not in ONLY_WITH or run.get(ONLY_WITH[s[0]])]
 
 
 def render(run: Run) -> str:

@@ -131,29 +131,39 @@ def learning(run: Run) -> Html:
 
 
 def outcome(run: Run) -> list[str]:
-    """The result in words: what training on a reward was truly worth."""
-    told = (_outcome(run, key, unit) for key, unit in (("liked", "in P(liked)"), ("true", "in true reward")))
-    return [sentence for sentence in told if sentence]
+    """The result in a sentence: what training on a reward was truly worth, in users who like the answers
+    where that is known, else in units of the true reward."""
+    liked, true = worth(run, "liked"), worth(run, "true")
+    found, unit = (liked, " in P(liked)") if liked["ours"] is not None else (true, " in true reward")
+    if found["ours"] is None:
+        return []
+    said = f"A policy trained on the corrected reward is truly worth {fixed(found['ours'], 2)}{unit}"
+    if found["start"] is not None:
+        said += f" (before training {fixed(found['start'], 2)})"
+    if found["naive"] is not None:
+        said += f"; trained on the naive reward {fixed(found['naive'], 2)}"
+    share = recovered(found)
+    if share is not None:
+        said += f", on the true reward {fixed(found['ideal'], 2)}: {100 * share:.0f} % of the gap"
+        other = recovered(true) if found is liked else None
+        said += "" if other is None else f" ({100 * other:.0f} % in the reward's own units)"
+    return [f"{said}."]
 
 
-def _outcome(run: Run, key: str, unit: str) -> str:
-    """The same in one unit; empty where it is unknown."""
+def worth(run: Run, key: str) -> dict[str, float | None]:
+    """What the start and the policies of each role are worth in one unit, None where it is unknown."""
     found = mapping(run.get("policy"))
     arms = mappings(found.get("arms"))
-    start = figure_of(mapping(found.get("start")), key).value
+    roles = {
+        role: next((figure_of(arm, key).value for arm in arms if role_of(arm) == role), None)
+        for role in ("naive", "ours", "ideal")
+    }
+    return {"start": figure_of(mapping(found.get("start")), key).value, **roles}
 
-    def worth(role: str) -> float | None:
-        return next((figure_of(arm, key).value for arm in arms if role_of(arm) == role), None)
 
-    naive, ours, ideal = (worth(role) for role in ("naive", "ours", "ideal"))
-    if ours is None:
-        return ""
-    said = f"A policy trained on the corrected reward is truly worth {fixed(ours, 2)} {unit}"
-    said += f" (before training {fixed(start, 2)})" if start is not None else ""
-    if naive is None:
-        return said + "."
-    said += f"; trained on the naive reward {fixed(naive, 2)}"
-    if ideal is None or ideal <= naive:
-        return said + "."
-    share = (ours - naive) / (ideal - naive)
-    return f"{said}, on the true reward {fixed(ideal, 2)}: {100 * share:.0f} % of the gap."
+def recovered(found: dict[str, float | None]) -> float | None:
+    """Share of the gap between naive and true reward that ours recovers, None where there is none."""
+    naive, ours, ideal = (found[role] for role in ("naive", "ours", "ideal"))
+    if naive is None or ours is None or ideal is None or ideal <= naive:
+        return None
+    return (ours - naive) / (ideal - naive)

@@ -44,7 +44,10 @@ def estimators(found: Run) -> Html:
     judged = [(words(name), colour) for name, colour in mapping(found.get("estimators")).items()]
     named = [f"{name.replace('_', ' ')} ({colour})" for name, colour in judged if colour in WORST_FIRST]
     if named:
-        return small(f"Estimators on this log, the one to try first in front: {', '.join(named)}.")
+        beside = [(words(name).replace("_", " "), c) for name, c in mapping(found.get("others")).items()]
+        asked = ", ".join(f"{name} ({colour})" for name, colour in beside if colour in WORST_FIRST)
+        said = f"Estimators on this log, the one to try first in front: {', '.join(named)}."
+        return small(said + (f" Only when asked for: {asked}." if asked else ""))
     allowed = found.get("allowed")
     if not isinstance(allowed, (list, tuple)):
         return Html()

@@ -4,18 +4,28 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from unskew.estimators import Columns
-from unskew.reward.fit import HeadFit, fit_head
+from unskew.reward.fit import DECAYS, fit_head
 
 
-class HeadClassifier:
+class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """P(y = 1 | x) = sigmoid(r(x)), the cross-entropy of held-out prompts deciding when to stop.
+
+    Two classes; or probabilities of the second one as soft labels in [0, 1], with classes 0 and 1. Passes the
+    estimator checks of scikit-learn but for what its tests list.
 
     Args:
         head: `linear` or `mlp`.
-        seed: see `fit_head`.
-        options: further arguments of `fit_head`.
+        seed, validation, decays, hidden, lr, decay, epochs, batch, patience: see `fit_head`.
+
+    Attributes:
+        fitted_: the `HeadFit`.
+        classes_: the two labels. Shape [2].
+        n_features_in_: D.
 
     Example:
         >>> X = np.random.default_rng(0).standard_normal((200, 3))
@@ -23,9 +33,35 @@ class HeadClassifier:
         (200, 2)
     """
 
-    def __init__(self, head: Literal["linear", "mlp"] = "linear", *, seed: int = 0, **options: Any) -> None:
-        self.head, self.seed, self.options = head, seed, options
-        self.fitted: HeadFit | None = None
+    def __init__(
+        self,
+        head: Literal["linear", "mlp"] = "linear",
+        *,
+        seed: int = 0,
+        validation: float = 0.2,
+        decays: tuple[float, ...] = DECAYS,
+        hidden: tuple[int, ...] = (64,),
+        lr: float = 1e-3,
+        decay: float = 0.01,
+        epochs: int = 200,
+        batch: int = 1024,
+        patience: int = 10,
+    ) -> None:
+        self.head = head
+        self.seed = seed
+        self.validation = validation
+        self.decays = decays
+        self.hidden = hidden
+        self.lr = lr
+        self.decay = decay
+        self.epochs = epochs
+        self.batch = batch
+        self.patience = patience
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
 
     def fit(
         self,
@@ -34,38 +70,69 @@ class HeadClassifier:
         sample_weight: NDArray[Any] | None = None,
         groups: NDArray[Any] | None = None,
     ) -> "HeadClassifier":
-        """Fit to labels in [0, 1].
+        """Fit to labels of two classes, or to soft labels in [0, 1].
 
         Args:
             X: features. Shape [N, D].
-            y: label, or probability of it. Shape [N].
+            y: label, or probability of the second class. Shape [N].
             sample_weight: weight >= 0; 1 when absent. Shape [N].
-            groups: fold key of each row; every row a group of its own when absent. Shape [N].
+            groups: fold key of each row, so that prompts are held out whole; rows with equal features share
+                one when absent. Shape [N].
 
         Raises:
-            ValueError: as `fit_head`.
+            ValueError: as `fit_head`, or there are not two classes.
         """
-        label = np.asarray(y, np.float64)
-        weight = np.ones(len(label)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        self.fitted = fit_head(
+        X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
+        label = self._label(y)
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        self.fitted_ = fit_head(
             X,
             Columns(weight, weight * label, 0 * weight),
-            groups=np.arange(len(label)) if groups is None else groups,
-            head=self.head,
+            groups=_equal_rows(X) if groups is None else groups,
             loss="logistic",
             metric="logistic",
-            seed=self.seed,
-            **self.options,
+            weighted_axes=sample_weight is not None,
+            **self.get_params(),
         )
         return self
 
+    def _label(self, y: NDArray[Any]) -> NDArray[np.float64]:
+        """Labels as numbers in [0, 1], and `classes_`."""
+        if y.dtype.kind == "f" and ((y >= 0) & (y <= 1)).all() and ((y > 0) & (y < 1)).any():
+            self.classes_ = np.array([0, 1])
+            return np.asarray(y, np.float64)
+        check_classification_targets(y)
+        self.classes_, code = np.unique(y, return_inverse=True)
+        if len(self.classes_) > 2:
+            raise ValueError(
+                f"Only binary classification is supported. The type of the target is {type_of_target(y)}."
+            )
+        if len(self.classes_) < 2:
+            raise ValueError("y has one class; a classifier needs two to tell apart")
+        return code.astype(np.float64)
+
     def predict_proba(self, X: NDArray[Any]) -> NDArray[np.float64]:
-        """Probabilities of y = 0 and y = 1. Shape [N, 2].
+        """Probabilities of the two classes. Shape [N, 2].
 
         Raises:
-            ValueError: `fit` has not been called.
+            NotFittedError: `fit` has not been called.
         """
-        if self.fitted is None:
-            raise ValueError("this classifier has not been fitted; call fit first")
-        positive = 0.5 * (1 + np.tanh(0.5 * self.fitted.head(X)))
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        positive = 0.5 * (1 + np.tanh(0.5 * self.fitted_.head(X)))
         return np.stack([1 - positive, positive], axis=1)
+
+    def predict(self, X: NDArray[Any]) -> NDArray[Any]:
+        """The class that is more probable. Shape [N].
+
+        Raises:
+            NotFittedError: `fit` has not been called.
+        """
+        most = np.argmax(self.predict_proba(X), axis=1)
+        return np.asarray(self.classes_[most])
+
+
+def _equal_rows(X: NDArray[Any]) -> NDArray[np.int64]:
+    """A code that rows with the same features share. Shape [N]."""
+    rows = np.ascontiguousarray(X)
+    return np.asarray(np.unique(rows.view(np.dtype((np.void, rows[0].nbytes)))[:, 0], return_inverse=True)[1])

@@ -33,6 +33,9 @@ DECAYS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 GIVE_UP = 2
 """Decays in a row without improvement that end the path."""
 
+Select = Literal["held_out", "training"]
+"""Entry of the history that decides which step is kept."""
+
 Steps = tuple[Head, list[dict[str, float]], int]
 
 
@@ -68,6 +71,9 @@ def fit_head(
     pairs: tuple[Ints, Ints] | None = None,
     temperature: float = 1.0,
     metric: Loss | None = None,
+    non_negative: bool = False,
+    select: Select = "held_out",
+    weighted_axes: bool = False,
     validation: float = 0.2,
     decays: tuple[float, ...] = DECAYS,
     hidden: tuple[int, ...] = (64,),
@@ -93,6 +99,12 @@ def fit_head(
         pairs: rows (A, B) of X that each entry of `columns` compares; single responses when absent.
         temperature: factor on the score or score difference, > 0.
         metric: held-out value; the corrected Brier score, or the mixture loss for `mixture`, when absent.
+        non_negative: train on max(0, R1) + max(0, R0) of the batch, R1 and R0 what liked and disliked
+            responses cost (`losses.non_negative`); the held-out value stays plain.
+        select: keep the step with the best `held_out` value, or with the best `training` loss: for recipes
+            that repeat a paper, since the training loss of corrected targets has no lower bound.
+        weighted_axes: centre and scale the features of a linear head over the weights, >= 0 and of single
+            responses, so that a weight is a repetition; over rows otherwise.
         validation: share of the prompts held out, in (0, 1).
         decays: weight decays that a linear head tries, falling.
         hidden: hidden sizes of an MLP.
@@ -114,6 +126,7 @@ def fit_head(
         ("head", head, ("linear", "mlp")),
         ("loss", loss, get_args(Loss)),
         ("metric", metric, (None, *get_args(Loss))),
+        ("select", select, get_args(Select)),
     ):
         if value not in allowed:
             raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(str, allowed))}")
@@ -125,21 +138,28 @@ def fit_head(
         raise ValueError(
             f"metric is {metric!r}, loss {loss!r}; evidence and targets cannot stand for each other"
         )
+    if non_negative and loss == "mixture":
+        raise ValueError("non_negative bends the parts of targets; the mixture has none and is bounded")
     if head == "linear" and not decays:
         raise ValueError("decays is empty; a linear head needs at least one")
     if head == "mlp" and epochs < 1:
         raise ValueError(f"epochs is {epochs}; an MLP needs at least one")
     problem = pose(X, columns, groups, pairs, loss, metric, temperature, validation, seed)
+    if weighted_axes and (pairs is not None or bool((problem.weight < 0).any())):
+        raise ValueError("weighted_axes needs single responses with weights >= 0")
     if head == "linear":
-        fitted, history, best = _linear(problem, decays)
+        fitted, history, best = _linear(problem, decays, non_negative, select, weighted_axes)
     else:
-        fitted, history, best = _mlp(problem, hidden, lr, decay, epochs, batch, patience, seed)
+        steps = (lr, decay, epochs, batch, patience, seed)
+        fitted, history, best = _mlp(problem, hidden, *steps, non_negative, select)
     return HeadFit(fitted, problem.metric, history[best]["held_out"], history, best, problem.counts)
 
 
-def _linear(problem: Problem, decays: tuple[float, ...]) -> Steps:
+def _linear(
+    problem: Problem, decays: tuple[float, ...], non_negative: bool, select: Select, weighted: bool
+) -> Steps:
     """L-BFGS along the path of decays, in the axes of the features, then once more on all prompts."""
-    frame = axes(problem.X.numpy())
+    frame = axes(problem.X.numpy(), problem.weight.numpy() if weighted else None)
     centre = torch.from_numpy(frame.centre)
     basis = None if frame.basis is None else torch.from_numpy(frame.basis)
     inside = ~problem.held
@@ -169,7 +189,7 @@ def _linear(problem: Problem, decays: tuple[float, ...]) -> Steps:
         def objective() -> Tensor:
             descent.zero_grad()
             u = stretch * v
-            value, _ = losses.folded(z(u, bias), None, weight, second, loss=problem.loss, normalizer=total)
+            value = _risk(problem.loss, z(u, bias), weight, second, total, non_negative)
             value = value + 0.5 * decay * u.square().sum()
             value.backward()  # type: ignore[no-untyped-call]
             return value
@@ -185,7 +205,7 @@ def _linear(problem: Problem, decays: tuple[float, ...]) -> Steps:
     for number, decay in enumerate(decays):
         found = descend(inside, found, decay)
         history.append({"step": decay, **_values(problem, z(*found))})
-        if number == 0 or history[number]["held_out"] < history[best]["held_out"]:
+        if number == 0 or history[number][select] < history[best][select]:
             best, kept = number, found
         if number - best >= GIVE_UP:
             break
@@ -203,6 +223,8 @@ def _mlp(
     batch: int,
     patience: int,
     seed: int,
+    non_negative: bool,
+    select: Select,
 ) -> Steps:
     """Adam on batches of entries; the best epoch is kept."""
     centre = problem.X.mean(0)
@@ -230,7 +252,7 @@ def _mlp(
         for entries in torch.split(inside[torch.randperm(len(inside), generator=chance)], batch):
             z, weight, second = problem.z(score, entries), problem.weight[entries], problem.second[entries]
             size = mean * len(entries)
-            value, _ = losses.folded(z, None, weight, second, loss=problem.loss, normalizer=size)
+            value = _risk(problem.loss, z, weight, second, size, non_negative)
             adam.zero_grad()
             value.backward()  # type: ignore[no-untyped-call]
             adam.step()
@@ -240,7 +262,7 @@ def _mlp(
             raise NumericError(
                 f"the loss became non-finite in epoch {epoch}; lower the learning rate ({lr:g})"
             )
-        if epoch == 0 or history[epoch]["held_out"] < history[best]["held_out"]:
+        if epoch == 0 or history[epoch][select] < history[best][select]:
             best, kept = epoch, [part.detach().clone() for part in parameters]
         if epoch - best >= patience:
             break
@@ -248,6 +270,17 @@ def _mlp(
     first = arrays[0][0] / scale
     arrays[0] = (first, arrays[0][1] - centre.numpy() @ first)
     return Head(tuple(arrays)), history, best
+
+
+def _risk(
+    loss: Loss, z: Tensor, weight: Tensor, second: Tensor, normalizer: float, non_negative: bool
+) -> Tensor:
+    """The loss of a batch, its two parts kept from falling below zero where that is asked for."""
+    if non_negative:
+        rowwise = losses.brier if loss == "brier" else losses.logistic
+        parts = losses.class_risks(z, weight, second, loss=rowwise, normalizer=normalizer)
+        return losses.non_negative(*parts)
+    return losses.folded(z, None, weight, second, loss=loss, normalizer=normalizer)[0]
 
 
 def _values(problem: Problem, z: Tensor) -> dict[str, float]:

@@ -7,9 +7,10 @@
     drawn = simulate.draw(simulate.WORLDS["features"], 16_000, seed=1)   # the same as columns in memory
 
 `text` says what is asked and answered and how good it is, `world` who gives feedback and with what errors,
-`sample` draws, `gold` chooses what to label, `files` writes, `truth` keeps the oracle.
+`sample` draws, `bots` floods, `gold` chooses what to label, `files` writes, `truth` keeps the oracle.
 """
 
+from unskew.simulate.bots import flood
 from unskew.simulate.files import Simulation, simulate
 from unskew.simulate.gold import Gold, choose
 from unskew.simulate.sample import Draw, draw
@@ -28,6 +29,7 @@ __all__ = [
     "World",
     "choose",
     "draw",
+    "flood",
     "named",
     "oracle",
     "oracle_world",

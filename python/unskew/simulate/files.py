@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unskew.simulate import words
+from unskew.simulate.bots import flood
 from unskew.simulate.dirt import broken
 from unskew.simulate.gold import Gold, choose
 from unskew.simulate.sample import DAY, START, Draw, draw
@@ -81,6 +82,7 @@ def simulate(
     compress: Literal["gz", "zst"] | None = None,
     shards: int = 1,
     dirty: int = 0,
+    bots: tuple[int, float] | None = None,
 ) -> Simulation:
     """Write a product log with known truth: events/*.jsonl, gold.jsonl and oracle_responses.arrow.
 
@@ -95,6 +97,7 @@ def simulate(
         compress: `gz`, `zst`, or plain when absent.
         shards: event files, at least 1; they follow the order of arrival.
         dirty: broken lines to scatter among the good ones.
+        bots: how many bots come on top, and their share of all feedback events (`bots.flood`).
 
     Raises:
         ValueError: a count is out of range, or `compress` is unknown.
@@ -108,6 +111,8 @@ def simulate(
     if compress not in (None, "gz", "zst"):
         raise ValueError(f"compress is {compress!r}; it must be 'gz', 'zst' or None")
     drawn = draw(world, n_responses, seed)
+    if bots is not None:
+        drawn = flood(drawn, *bots)
     chosen = choose(drawn, *gold, seed=seed)
     root = Path(directory)
     (root / "events").mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,115 @@
+"""What `auto` settles and why: the first estimator that the audit allows, where each nuisance comes from."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from unskew import events, noise, pipeline, simulate
+from unskew.audit import Verdict
+from unskew.audit.verdict import Gate
+from unskew.data import Store
+from unskew.pipeline.auto import FOR, LOSS, choose, decisions, estimator
+from unskew.pipeline.config import Refused
+from unskew.pipeline.material import judge
+from unskew.pipeline.recipes import RECIPES
+from unskew.pipeline.store import keep_gold, open_material
+
+AUTO = pipeline.TrainConfig()
+
+
+def verdict(**colours):
+    """An audit that colours estimators so, each red one by a gate of its own."""
+    gates = tuple(
+        Gate(f"gate of {name}", None, "", colour, f"{name} is not to be had.", (name,))
+        for name, colour in colours.items()
+        if colour == "red"
+    )
+    return Verdict("amber", ("said",), gates, colours, {}, {})
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    home = tmp_path_factory.mktemp("auto")
+    (home / "key").write_text("the key of a test that keeps nothing")
+    simulate.simulate(home / "log", 2000, simulate.WORLDS["label"], 0)
+    events.ingest([home / "log" / "events"], home / "store", key_file=home / "key")
+    store = Store.open(home / "store")
+    keep_gold(store, home / "log" / "gold.jsonl")
+    return open_material(store, AUTO)[0]
+
+
+def settled(m, name, settings=AUTO, judged=None):
+    found = decisions(m, judged or judge(m), settings, name, RECIPES[name](m).loss)
+    return {(one.part, one.of): one for one in found}
+
+
+def test_auto_takes_the_first_that_is_not_refused_and_names_what_it_passed():
+    judged = verdict(evidence="red", classwise_ips="red", snips="amber", ips="green")
+    assert choose(AUTO, judged) == "snips"
+    found = decisions_of(judged, "snips")
+    assert found.passed == (
+        ("evidence", "evidence is not to be had."),
+        ("classwise_ips", "classwise_ips is not to be had."),
+    )
+    assert found.chosen == "snips"
+    assert found.why == f"{FOR['snips']} The audit finds it amber."
+
+
+def decisions_of(judged, name, settings=AUTO):
+    """The decision about the estimator alone."""
+    return estimator(judged, settings, name)
+
+
+def test_nothing_is_replaced_in_silence():
+    judged = verdict(evidence="red", ips="red")
+    with pytest.raises(Refused, match="evidence is not to be had"):
+        choose(AUTO, judged)
+    reason = "the log is a copy of one that was audited"
+    forced = replace(AUTO, accept_red=reason)
+    assert choose(forced, judged) == "evidence"
+    assert reason in decisions_of(judged, "evidence", forced).why
+    with pytest.raises(Refused, match="ips is not to be had"):
+        choose(replace(AUTO, estimator="ips"), verdict(evidence="green", ips="red"))
+
+
+def test_asked_for_by_name_is_said_so():
+    found = decisions_of(verdict(evidence="green", ips="amber"), "ips", replace(AUTO, estimator="ips"))
+    assert found.passed == ()
+    assert found.why == "It was asked for by name. The audit finds it amber."
+
+
+def test_evidence_needs_no_rate_from_outside(material):
+    found = settled(material, "evidence")
+    labels = int((~np.isnan(material.examples.gold)).sum())
+    for part in ("error rates", "propensity"):
+        assert found[part, "every kind"].chosen == "inside the likelihood"
+    assert f"{labels:,} gold labels" in found["error rates", "every kind"].why
+    assert found["loss", "evidence"].chosen == "mixture"
+
+
+def test_rates_and_propensities_are_named_with_their_source(material):
+    found = settled(material, "classwise_ips")
+    rate, classes = material.rates["thumbs"], material.classwise["thumbs"]
+    assert found["error rates", "thumbs"].chosen == "from gold"
+    assert f"fnr {rate.fnr:.2f}, fpr {rate.fpr:.2f}" in found["error rates", "thumbs"].why
+    assert found["propensity", "thumbs"].chosen == "of each class"
+    assert f"{classes.p1:.1%} of liked, {classes.p0:.1%} of disliked" in found["propensity", "thumbs"].why
+    assert settled(material, "ips")["propensity", "thumbs"].chosen == "fitted on the features"
+    assert settled(material, "noise_corrected")["propensity", "thumbs"].chosen == "none"
+    assert settled(material, "naive")["error rates", "thumbs"].why == "Feedback is taken at its word."
+    known = replace(
+        material, rates={"thumbs": noise.known(0.1, 0.2, kind="thumbs")}, kinds={"ips": ("thumbs",)}
+    )
+    assert settled(known, "ips")["error rates", "thumbs"].chosen == "given"
+
+
+def test_variants_are_told_of_as_what_they_vary(material):
+    plain, varied = settled(material, "doubly_robust"), settled(material, "shrunk_dr")
+    assert varied["error rates", "thumbs"] == plain["error rates", "thumbs"]
+    assert varied["propensity", "thumbs"] == plain["propensity", "thumbs"]
+
+
+def test_every_loss_of_a_recipe_has_its_reason(material):
+    assert set(LOSS) == {"mixture", "brier", "logistic"}
+    assert settled(material, "gold")["loss", "gold"].why == LOSS["brier"]
