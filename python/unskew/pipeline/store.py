@@ -155,7 +155,7 @@ def _read(
             kept["decay"],
             kept["history"],
             tuple(kept["warnings"]),
-            kept["checks"],
+            kept.get("checks", []),
         )
     gold = from_gold(rows, rates, pairs)
     read = Material(rows, X, propensities, evidence=found, known=rates, choices=pairs, **gold)
