@@ -187,6 +187,7 @@ def examples_of(log: Logged, gold: Gold | None) -> Examples:
         response_id=[str(row) for row in range(n)],
         prompt_hash=log.group.astype(np.uint64),
         group=log.group.astype(np.int64),
+        user=np.zeros(n, np.uint64),
         kinds=(THUMBS,),
         offered=every,
         closed=every,
