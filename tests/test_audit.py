@@ -1,71 +1,22 @@
-"""The audit: every gate flips on a minimal example, and the sentences say what a person must know."""
+"""The audit: what a verdict says, with gold and without, and what a person must know."""
 
 import json
 from dataclasses import replace
-from typing import get_args
 
 import numpy as np
 import pytest
 
-from unskew import audit, noise, propensity, simulate
+from audited import N, columns, constant, gate, log, simulated
+from unskew import audit, noise, propensity
 from unskew.audit import gates, measure
 from unskew.audit.verdict import best, worst
-from unskew.data import RANDOM, STRATIFIED, Choices, Examples
+from unskew.data import RANDOM, STRATIFIED, Choices
 from unskew.events import KIND
 from unskew.propensity import Classwise
 from unskew.rates import Share
 
-N = 4000
 TARGETS = set(gates.TARGETS)
 WEIGHTS = set(gates.WEIGHTS)
-
-
-def columns(n, kinds, offered, observed, positive, gold=None, design=None, prob=None):
-    nan = np.full(n, np.nan)
-    return Examples(
-        row=np.arange(n),
-        response_id=[f"r{row}" for row in range(n)],
-        prompt_hash=(np.arange(n) // 2).astype(np.uint64),
-        group=np.arange(n) // 2,
-        user=np.zeros(n, np.uint64),
-        kinds=tuple(KIND[name] for name in kinds),
-        offered=offered,
-        closed=np.ones_like(offered),
-        observed=observed,
-        positive=positive,
-        cell=np.zeros(n, np.uint32),
-        policy_prob=nan,
-        gold=nan if gold is None else gold,
-        gold_design=np.zeros(n, np.int8) if design is None else design,
-        gold_prob=nan if prob is None else prob,
-    )
-
-
-def log(n=N, *, p1=0.4, p0=0.4, fnr=0.1, fpr=0.1, gold=400, seed=0):
-    """(examples, truth) of a healthy log: thumbs and copies, random gold. Selection by label when p1 != "
-    "p0."""
-    rng = np.random.default_rng(seed)
-    truth = rng.random(n) < 0.5
-    thumbs = rng.random(n) < np.where(truth, p1, p0)
-    up = thumbs & (rng.random(n) < np.where(truth, 1 - fnr, fpr))
-    copied = rng.random(n) < np.where(truth, 0.2, 0.05)
-    label = np.where(rng.permutation(n) < gold, truth, np.nan)
-    offered = np.ones((n, 2), bool)
-    design = np.where(np.isnan(label), 0, RANDOM).astype(np.int8)
-    observed, positive = np.column_stack([thumbs, copied]), np.column_stack([up, copied])
-    return columns(n, ("thumbs", "copy"), offered, observed, positive, label, design), truth
-
-
-def constant(examples, p=0.4, source="features"):
-    """Propensities of thumbs that are one number."""
-    found = propensity.logged(np.full(len(examples), p), examples.observed[:, 0])
-    return {"thumbs": replace(found, source=source)}
-
-
-def gate(verdict, name):
-    """The one gate of that name."""
-    [found] = [gate for gate in verdict.gates if gate.name == name]
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -142,133 +93,6 @@ def test_column_of_another_length_is_an_error(healthy):
     with pytest.raises(ValueError, match="posterior has shape") as error:
         audit.audit(healthy, posterior=np.ones(3))
     assert str(error.value) == "posterior has shape (3,); (4000,) is needed, one a row"
-
-
-# --- gates of weights --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("heavy", "colour"),
-    [(0.4, "green"), (0.02, "amber"), (0.002, "red")],
-)
-def test_effective_sample_size_flips_with_a_few_heavy_rows(healthy, heavy, colour):
-    p = np.full(N, 0.4)
-    p[np.flatnonzero(healthy.observed[:, 0])[:10]] = heavy
-    given = {"thumbs": propensity.logged(p, healthy.observed[:, 0], floor=0.001)}
-    verdict = audit.audit(healthy, propensities={"thumbs": replace(given["thumbs"], source="features")})
-    found = gate(verdict, "thumbs: effective sample size")
-    assert found.colour == colour
-    assert set(found.binds) == WEIGHTS
-    assert found.value == given["thumbs"].report.ess
-    if colour == "red":
-        assert found.value < 200
-        assert not WEIGHTS & set(verdict.allowed)
-        assert verdict.estimators["evidence"] == "green"
-
-
-@pytest.mark.parametrize(
-    ("p", "colour"), [(0.4 / 0.82, "green"), (0.4 / 0.78, "red"), (0.4 / 1.22, "green"), (0.4 / 1.28, "red")]
-)
-def test_mean_of_o_over_p_flips_outside_its_range(healthy, p, colour):
-    scale = healthy.observed[:, 0].mean() / 0.4
-    found = gate(audit.audit(healthy, propensities=constant(healthy, p * scale)), "thumbs: mean of o / p")
-    assert found.colour == colour
-    assert found.value == pytest.approx(0.4 / p)
-
-
-def test_clipped_mass_of_one_class_flips_even_when_the_whole_is_fine(healthy):
-    p = np.where(healthy.positive[:, 0], 0.4, 0.38)
-    p[np.flatnonzero(healthy.observed[:, 0] & ~healthy.positive[:, 0])[:15]] = 0.01
-    found = propensity.logged(p, healthy.observed[:, 0])
-    clipped = gate(audit.audit(healthy, propensities={"thumbs": found}), "thumbs: clipped mass of a class")
-    assert clipped.colour == "amber"
-    assert found.report.clipped_mass["all"] < clipped.value
-    assert "of the weight of liked and" in clipped.sentence
-    fine = gate(audit.audit(healthy, propensities=constant(healthy)), "thumbs: clipped mass of a class")
-    assert (fine.colour, fine.value) == ("green", 0.0)
-
-
-def test_balance_flips_when_the_propensity_misses_a_covariate():
-    examples, _ = log(gold=0)
-    rng = np.random.default_rng(1)
-    x = rng.standard_normal(N)
-    p = 1 / (1 + np.exp(-(x - 0.5)))
-    seen = examples.observed.copy()
-    seen[:, 0] = rng.random(N) < p
-    examples = replace(examples, observed=seen, positive=examples.positive & seen)
-    right = {"thumbs": replace(propensity.logged(p, seen[:, 0]), source="features")}
-    wrong = constant(examples, float(seen[:, 0].mean()))
-    rates = {"thumbs": noise.known(0.1, 0.1)}
-    for given, colour in ((right, "green"), (wrong, "amber")):
-        verdict = audit.audit(examples, propensities=given, rates=rates, covariates={"length": x})
-        found = gate(verdict, "thumbs: balance after weighting")
-        assert found.colour == colour
-        assert "differ most in length" in found.sentence
-    assert verdict.figures["thumbs"]["balance"]["length"]["after"] > 0.1
-
-
-def test_standardised_difference_by_hand():
-    column = measure.Column("thumbs", np.array([1, 1, 1, 1, 0], bool), np.array([1, 1, 0, 0, 0], bool), None)
-    x = np.array([0.0, 2.0, 0.0, 2.0, 99.0])
-    before, after = measure.balance(column, np.array([0.5, 0.25, 1, 1, 1]), {"x": x, "flat": np.ones(5)})["x"]
-    assert before == 0.0
-    assert after == pytest.approx((2 * 0 + 4 * 2) / 6 - 1)
-
-
-# --- gates of rates ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("rates", "colour"),
-    [
-        (noise.known(0.3, 0.29), "green"),
-        (noise.known(0.35, 0.3), "amber"),
-        (noise.known(0.5, 0.3), "red"),
-        (noise.known(0.35, 0.35, sd=(0.2, 0.2)), "red"),
-    ],
-)
-def test_rates_flip_with_d_and_with_its_lower_bound(healthy, rates, colour):
-    verdict = audit.audit(healthy, propensities=constant(healthy), rates={"thumbs": rates})
-    found = gate(verdict, "thumbs: error rates")
-    assert found.colour == colour
-    assert set(found.binds) == TARGETS
-    assert bool(TARGETS & set(verdict.allowed)) == (colour != "red")
-    assert "evidence" in verdict.allowed
-    assert (verdict.estimators["evidence"] == "amber") == (colour == "red")
-
-
-def test_unknown_rates_refuse_every_corrected_target(healthy):
-    verdict = audit.audit(healthy, propensities=constant(healthy), rates={})
-    found = gate(verdict, "thumbs: error rates")
-    assert (found.colour, found.value) == ("red", None)
-    assert verdict.allowed == ("evidence",)
-
-
-def test_rates_from_anchors_are_amber_at_best(healthy):
-    anchors = noise.quantile_anchors(np.linspace(0.1, 0.9, 50))
-    verdict = audit.audit(healthy, rates={"thumbs": anchors})
-    assert gate(verdict, "thumbs: rates from anchors").colour == "amber"
-    assert verdict.estimators["noise_corrected"] == "amber"
-
-
-@pytest.mark.parametrize("source", [s for s in get_args(noise.records.Source) if s not in ("known", "gold")])
-def test_rates_that_rest_on_an_assumption_are_amber_at_best(healthy, source):
-    told = replace(noise.known(0.1, 0.2, sd=(0.01, 0.01), kind="thumbs"), source=source)
-    verdict = audit.audit(healthy, rates={"thumbs": told})
-    found = gate(verdict, f"thumbs: rates from {source}")
-    assert found.colour == "amber"
-    assert found.sentence.startswith("The error rates of thumbs ")
-    assert verdict.estimators["noise_corrected"] == "amber"
-
-
-def test_one_sided_kinds_of_small_d_are_never_refused(healthy):
-    only = replace(
-        healthy,
-        kinds=healthy.kinds[1:],
-        **{name: getattr(healthy, name)[:, 1:] for name in ("offered", "closed", "observed", "positive")},
-    )
-    verdict = audit.audit(only)
-    assert verdict.estimators == {"evidence": "green"}
 
 
 # --- gates of selection by label ---------------------------------------------------------------------------
@@ -511,16 +335,6 @@ def test_kind_that_fails_is_left_out_and_the_others_stay():
 # --- simulated worlds --------------------------------------------------------------------------------------
 
 
-def simulated(name, n, gold, seed=0):
-    drawn = simulate.draw(simulate.WORLDS[name], n, seed)
-    label, design, prob = np.full(n, np.nan), np.zeros(n, np.int8), np.full(n, np.nan)
-    if gold:
-        chosen = simulate.choose(drawn, 400, 200, seed)
-        label[chosen.row], prob[chosen.row] = drawn.label[chosen.row], chosen.prob
-        design[chosen.row] = np.where(chosen.stratified, STRATIFIED, RANDOM)
-    return drawn, columns(n, drawn.kinds, drawn.offered, drawn.observed, drawn.positive, label, design, prob)
-
-
 @pytest.mark.parametrize("name", ["features", "label", "u", "label-nuisance"])
 def test_default_worlds_with_gold_allow_evidence(name):
     for seed in range(3):
@@ -550,97 +364,3 @@ def test_hopeless_world_is_red_without_gold_even_when_classes_are_counted_rightl
     assert verdict.colour == "red"
     assert verdict.allowed == ()
     assert gate(verdict, "no gold").value < 0.01
-
-
-# --- the gold plan -----------------------------------------------------------------------------------------
-
-
-def test_gold_plan_has_two_parts_with_probabilities_that_add_up_to_the_log():
-    drawn, examples = simulated("label", 16_000, gold=False)
-    plan = audit.gold_plan(examples, 600, seed=1)
-    random = plan.design == RANDOM
-    assert (len(plan), int(random.sum())) == (600, 200)
-    assert len(set(plan.index.tolist())) == 600
-    assert np.allclose(plan.prob[random], 200 / 16_000)
-    counts = {name: plan.stratum.count(name) for name in set(plan.stratum)}
-    assert set(counts) == {
-        "random", "thumbs up", "thumbs down", "rating up", "rating down", "copy happened", "regenerate "
-        "happened",
-        "silent",
-    }  # fmt: skip
-    for name in set(counts) - {"random"}:
-        rows = np.array([stratum == name for stratum in plan.stratum])
-        at = plan.index[rows]
-        if name == "thumbs down":
-            assert (examples.observed[at, 0] & ~examples.positive[at, 0]).all()
-            size = (examples.observed[:, 0] & ~examples.positive[:, 0]).sum()
-            assert 1 / plan.prob[rows][0] == pytest.approx(size / rows.sum(), rel=0.02)
-    # Both parts, each weighted by 1 / prob, stand for the log.
-    truth = drawn.label.mean()
-    for part in (random, ~random):
-        weight = 1 / plan.prob[part]
-        assert weight.sum() == pytest.approx(16_000, rel=0.01)
-        assert (weight * drawn.label[plan.index[part]]).sum() / weight.sum() == pytest.approx(truth, abs=0.15)
-
-
-def test_planned_widths_are_those_of_the_labelled_log():
-    drawn, examples = simulated("u", 16_000, gold=False)
-    plan = audit.gold_plan(examples, 600, seed=1)
-    label, design, prob = np.full(16_000, np.nan), np.zeros(16_000, np.int8), np.full(16_000, np.nan)
-    label[plan.index], design[plan.index], prob[plan.index] = drawn.label[plan.index], plan.design, plan.prob
-    found = noise.by_kind(
-        examples.kinds, examples.offered, examples.observed, examples.positive, label, design, prob
-    )
-    for name in ("thumbs", "rating"):
-        for rate in ("fnr", "fpr"):
-            low, high = found[name].interval[rate]
-            assert 0.4 < plan.widths[name][rate] / (high - low) < 2.5
-    assert plan.widths["all"]["base_rate"] == pytest.approx(2 * 0.98 / np.sqrt(200), rel=0.05)
-    more = audit.gold_plan(examples, 1200, seed=1)
-    assert more.widths["thumbs"]["fpr"] < 0.85 * plan.widths["thumbs"]["fpr"]
-
-
-def test_gold_plan_leaves_out_rows_with_gold_and_is_decided_by_its_seed(healthy):
-    plan = audit.gold_plan(healthy, 100, seed=2)
-    assert np.isnan(healthy.gold[plan.index]).all()
-    assert plan.index.tolist() == audit.gold_plan(healthy, 100, seed=2).index.tolist()
-    assert plan.index.tolist() != audit.gold_plan(healthy, 100, seed=3).index.tolist()
-
-
-def test_gold_plan_lines_are_a_template_that_hides_the_record(healthy):
-    plan = audit.gold_plan(healthy, 30)
-    lines = [json.loads(line) for line in plan.lines(["Why?"] * 30, ["Because."] * 30)]
-    assert lines[0] == {
-        "type": "gold",
-        "response": plan.response_id[0],
-        "label": None,
-        "design": "random",
-        "prob": plan.prob[0],
-        "annotator": None,
-        "prompt": "Why?",
-        "text": "Because.",
-    }
-    assert {line["design"] for line in lines} == {"random", "stratified"}
-    with pytest.raises(ValueError, match="one of each is needed") as error:
-        plan.lines(["Why?"], ["Because."] * 30)
-    assert str(error.value) == "1 prompts and 30 responses for 30 planned rows; one of each is needed"
-
-
-def test_gold_plan_larger_than_the_log_is_an_error(healthy):
-    with pytest.raises(ValueError, match="gold labels are asked for") as error:
-        audit.gold_plan(healthy, 5000)
-    assert str(error.value) == (
-        "5000 gold labels are asked for; it must be between 10 and 3600, the responses without gold whose "
-        "window for feedback is closed"
-    )
-
-
-def test_covariates_are_length_and_leading_components():
-    rng = np.random.default_rng(3)
-    main = rng.standard_normal(500)
-    X = np.column_stack([3 * main, 3 * main + 0.1 * rng.standard_normal(500), rng.standard_normal((500, 3))])
-    X = np.column_stack([X, np.arange(500.0)])
-    found = audit.covariates(X, count=2)
-    assert list(found) == ["length", "component 1", "component 2"]
-    assert found["length"].tolist() == np.arange(500.0).tolist()
-    assert abs(np.corrcoef(found["component 1"], main)[0, 1]) > 0.999

@@ -6,26 +6,19 @@ from itertools import product
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from test_evidence import product_log
+from evident import product_log
 from unskew.events import KIND
 from unskew.evidence import descent
 from unskew.evidence.checks import LEVEL, checks, failures
 from unskew.evidence.result import doubts
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 fitting = importlib.import_module("unskew.evidence.fit")  # the name is taken by the function
 KINDS = tuple(KIND[name] for name in ("thumbs", "copy", "regenerate"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def drawn(n, seed, *, moved=0.0):

@@ -2,23 +2,16 @@
 
 import numpy as np
 import pytest
-import torch
 
-from test_evidence import brier, product_log, sigmoid
+from evident import brier, product_log, sigmoid
 from unskew import evidence
 from unskew.events import Kind
 from unskew.evidence.tables import mean_rate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 JUDGE = Kind("judge", 16, "two")
 FNR, FPR = 0.15, 0.3
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def judged(log, share=1.0):

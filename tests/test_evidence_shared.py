@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evident import KINDS, sigmoid
 from unskew import evidence
-from unskew.events import KIND
 from unskew.evidence import descent
 from unskew.evidence.descent import Descent
 from unskew.evidence.likelihood import contrast, record_of
@@ -18,20 +18,9 @@ from unskew.features.axes import axes
 from unskew.simulate import World
 from unskew.simulate.world import chances
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 fitting = importlib.import_module("unskew.evidence.fit")  # the name is taken by the function
-KINDS = tuple(KIND[name] for name in ("thumbs", "rating", "copy", "regenerate"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
 
 
 def product(world, n, users, *, columns=12, tone_of_one_sided=1.0):
