@@ -22,10 +22,7 @@ from unskew.ppo.generate import HuggingFace, finish
 from unskew.ppo.logprob import logprobs_of_logits
 from unskew.ppo.prompts import Rounds
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trainer(
