@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from test_audit import log
+from audited import log
 from unskew import audit
 from unskew.audit.power import class_power, gap_power, least, log_power
 from unskew.rates import wilson
@@ -119,6 +119,12 @@ def test_outlook_halves_and_doubles_the_plan_and_says_how_many_are_enough():
     assert whole.power["thumbs"]["log against gold"] == pytest.approx(log_power(100, 0.5, 2 * p0, p0))
     enough = audit.enough(examples)["thumbs"]["p1 = p0"]
     assert class_power(enough / 3, 0.5, 2 * p0, p0) >= 0.8 > class_power((enough - 1) / 3, 0.5, 2 * p0, p0)
+
+
+def test_random_labels_that_are_there_count_and_may_be_enough_already():
+    none, some, many = (audit.enough(log(gold=n)[0])["thumbs"]["p1 = p0"] for n in (0, 40, 1500))
+    assert some == pytest.approx(none - 3 * 40, abs=3)
+    assert many == 0
 
 
 def test_outlook_ends_where_the_rows_do_and_plans_pairs_too():

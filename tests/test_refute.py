@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from test_audit import columns
+from audited import columns
 from unskew import estimators, noise, simulate
 from unskew.audit.measure import two_sided
 from unskew.pipeline import refute

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="torch is not installed")
 
-from test_audit import columns
+from audited import columns
 from unskew import audit, data, events, simulate
 from unskew.audit import users
 from unskew.audit.users import Users, weigh_users, without

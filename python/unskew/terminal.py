@@ -47,7 +47,7 @@ def outlook_table(plan: dict[str, Any]) -> Group:
     table.add_column("labels", no_wrap=True)
     for look in looks:
         table.add_column(f"{look['labels']:,}", justify="right", no_wrap=True)
-    table.add_column("for 80 %", justify="right", no_wrap=True)
+    table.add_column("more, for 80 %", justify="right", no_wrap=True)
     for kind, widths in looks[0]["widths"].items():
         for name in widths:
             cells = [f"{look['widths'][kind][name]:.2f}" for look in looks]
@@ -56,13 +56,17 @@ def outlook_table(plan: dict[str, Any]) -> Group:
         for name in powers:
             cells = [f"{look['power'][kind][name]:.0%}" for look in looks]
             needed = plan["enough"][kind][name]
-            table.add_row(f"power of {kind} {name}", *cells, "–" if needed is None else f"{needed:,}")
+            table.add_row(
+                f"power of {kind} {name}",
+                *cells,
+                "–" if needed is None else f"{needed:,}" if needed else "none",
+            )
     return Group(
         table,
         "[dim]Widths of 95 % intervals, if both error rates were .15 and the accuracy .75. Power: the chance "
         "to see it if liked responses, half of all, were answered twice as often as the others; by testing "
         "p1 = p0 at 1 %, and by the share of liked responses that weights from features tell against that of "
-        "the random labels, at 5 %.[/]",
+        "the random labels, at 5 %. Random labels that are there already count for the power.[/]",
     )
 
 

@@ -260,7 +260,10 @@ def outlook(examples: Examples, n: int, pairs: int = 0, seed: int = 0) -> list[O
 
 
 def enough(examples: Examples) -> dict[str, dict[str, int | None]]:
-    """Further labels, a third of them random, with which a test of `outlook` has a power of .8, by kind."""
+    """Further labels, a third of them random, with which a test of `outlook` has a power of .8, by kind.
+
+    0 where the random labels that are there already do.
+    """
     found: dict[str, dict[str, int | None]] = {}
     for column in measure.two_sided(examples):
         if not 0 < column.observed.sum() < column.n:
@@ -270,7 +273,10 @@ def enough(examples: Examples) -> dict[str, dict[str, int | None]]:
         def power(n: int, share: float = share, planned: tuple[float, float] = planned) -> dict[str, float]:
             return _powers((n / 3 + _random(examples)) * share, *planned)
 
-        found[column.name] = {name: _least(power, name) for name in power(1)}
+        now = power(0) if _random(examples) else {}
+        found[column.name] = {
+            name: 0 if now.get(name, 0.0) >= POWER else _least(power, name) for name in power(1)
+        }
     return found
 
 
