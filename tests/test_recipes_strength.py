@@ -11,7 +11,7 @@ from numpy.testing import assert_array_equal
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from test_choices import ingest, product
+from chosen import ingest, product
 from unskew import estimators, pipeline
 from unskew.data import Store
 from unskew.features import Hashing
