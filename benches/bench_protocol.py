@@ -12,11 +12,12 @@ chooses among them by what it sees on held-out prompts, once for each selection,
     f_correction_gold    F-correction with the error rates of 600 gold labels
     gold_600             600 random gold labels alone
     ips_gold, dr_gold    corrected targets, Brier loss, error rates from 600 gold labels; evidence imputes
-    ours_0, ours_600     evidence, and a head on its column d; no gold, and 600 gold labels inside
+    ours_0, ours_600     evidence, and a head on its column d; no gold, and 600 random gold labels inside
 
-All but `gold_600` spend their 600 on 200 random rows and 200 of each record. Runs are appended to RUNS as
-they end, and what is there already is not run again. Comparisons: paired t over seeds, two-sided, Holm over
-cells.
+Corrected targets and F-correction spend their 600 on 200 random rows and 200 of each record, which is what
+error rates need; evidence needs none from outside, and learns more from rows drawn at random. Runs are
+appended to RUNS as they end, and what is there already is not run again. Comparisons: paired t over seeds,
+two-sided, Holm over cells.
 """
 
 import argparse
@@ -105,13 +106,14 @@ class Arms:
 
     def __init__(self, drawn: Drawn) -> None:
         self.drawn, self.log = drawn, drawn.log
-        self.gold = gold_of(drawn, 200, 400)
-        self._found: dict[bool, Evidence] = {}
+        self.gold, self.random = gold_of(drawn, 200, 400), gold_of(drawn, 600, 0)
+        self._found: dict[int, Evidence] = {}
 
-    def evidence(self, gold: bool) -> Evidence:
-        if gold not in self._found:
-            self._found[gold] = ours(self.log, self.gold if gold else None)
-        return self._found[gold]
+    def evidence(self, gold: Gold | None) -> Evidence:
+        """That of one way to spend the labels, fitted once."""
+        if id(gold) not in self._found:
+            self._found[id(gold)] = ours(self.log, gold)
+        return self._found[id(gold)]
 
     def rates(self) -> noise.Noise:
         """Error rates from gold. Raises NoiseRefused, a ValueError, when nothing can be divided by them."""
@@ -133,17 +135,16 @@ class Arms:
             every = np.ones(len(log.X), bool)
             return partial(BASELINES["naive"], replace(log, y=self.drawn.truth.astype(float), observed=every))
         if name == "gold_600":
-            plan = gold_of(self.drawn, 600, 0)
-            weight = (plan.design == RANDOM).astype(float)
-            return head(log, Columns(weight, weight * np.nan_to_num(plan.label), 0 * weight), "brier")
+            weight = (self.random.design == RANDOM).astype(float)
+            return head(log, Columns(weight, weight * np.nan_to_num(self.random.label), 0 * weight), "brier")
         if name.startswith("ours"):
-            return head(log, self.evidence(name == "ours_600").columns(), "mixture")
+            return head(log, self.evidence(self.random if name == "ours_600" else None).columns(), "mixture")
         rate = self.rates()
         if name == "f_correction_gold":
             return partial(BASELINES["f_correction"], replace(log, fnr=rate.fnr, fpr=rate.fpr))
         if name == "ips_gold":
             return head(log, estimators.snips(log.y, log.observed, log.p, rate.fnr, rate.fpr), "brier")
-        q = self.evidence(True).q
+        q = self.evidence(self.gold).q
         made = estimators.doubly_robust(log.y, log.observed, log.p, q, rate.fnr, rate.fpr)
         return head(log, made, "brier")
 
@@ -154,8 +155,8 @@ class Arms:
         they are judged.
         """
         found = {}
-        for known in (False, True):
-            rows, fit = examples_of(self.log, self.gold if known else None), self.evidence(known)
+        for size, gold in ((0, None), (600, self.random)):
+            rows, fit = examples_of(self.log, gold), self.evidence(gold)
             p: Propensity = replace(
                 logged(self.log.p, self.log.observed, positive=self.log.y), source="features"
             )
@@ -166,8 +167,8 @@ class Arms:
                 quality=fit.q,
                 warnings=fit.warnings,
             )
-            for family in ("evidence", *(("ips", "doubly_robust") if known else ())):
-                found[f"{family}_{600 if known else 0}"] = str(verdict.estimators.get(family, "none"))
+            for family in ("evidence", *(("ips", "doubly_robust") if size else ())):
+                found[f"{family}_{size}"] = str(verdict.estimators.get(family, "none"))
         return found
 
 

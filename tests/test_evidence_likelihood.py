@@ -11,9 +11,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evident import COPY, KINDS, RATING, THUMBS, sigmoid
+from evident import COPY, KINDS, RATING, THUMBS, product_log, sigmoid
 from unskew import estimators
-from unskew.evidence.likelihood import Tables, contrast, effect, losses, record_given_label, record_of
+from unskew.evidence.likelihood import (
+    WORD,
+    Tables,
+    contrast,
+    effect,
+    losses,
+    record_given_label,
+    record_of,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -223,3 +231,40 @@ def test_expected_loss_is_stationary_at_the_truth_and_larger_elsewhere(problem, 
     whole = expected_loss(problem.kinds, line, tables, [0.5])
     shifted = line + torch.tensor([1.0] + [0.0] * len(problem.kinds))
     assert whole(shifted, tables) > whole(line, tables) + 1e-4
+
+
+def speaking(made, at, gold):
+    """The record of some kinds of a log."""
+    columns = (part[:, at] for part in (made.usable, made.observed, made.positive))
+    return record_of([KINDS[k] for k in at], *(torch.from_numpy(part) for part in (*columns, gold)))
+
+
+def test_one_kind_without_gold_is_taken_at_its_word():
+    # The loss is that of a logistic regression of the record where there is one, and of a rate apart from it.
+    made, nothing = product_log("label", 3, n=1500), np.full(1500, np.nan)
+    observed, positive = made.observed[:, 0], made.positive[:, 0]
+    found = made.fit(
+        kinds=(THUMBS,),
+        usable=made.usable[:, :1],
+        observed=made.observed[:, :1],
+        positive=made.positive[:, :1],
+        gold=nothing,
+    )
+    assert found.d == pytest.approx(np.where(observed, np.where(positive, WORD, -WORD), 0))
+    assert found.tables == []
+    assert "thumbs alone was recorded" in found.warnings[0]
+    record = speaking(made, [0], nothing)
+    line = torch.from_numpy(np.column_stack([np.log(found.q / (1 - found.q)), np.full(1500, -1.0)]))
+    loss = float(losses(line, Tables.at_its_word(record.sign), record).sum())
+    wrong = np.log(np.where(positive, found.q, 1 - found.q)[observed]).sum()
+    rate = observed.sum() * np.log(sigmoid(-1.0)) + (~observed).sum() * np.log(sigmoid(1.0))
+    assert loss == pytest.approx(-wrong - rate, rel=1e-5)
+
+
+def test_gold_or_another_kind_that_speaks_ends_that():
+    made, nothing = product_log("label", 3, n=600), np.full(600, np.nan)
+    assert not speaking(made, [0], made.gold).literal
+    assert not speaking(made, [0, 2], nothing).literal
+    assert not speaking(made, [2], nothing).literal  # copies alone: that one happened is no label
+    made.observed[:, 2] = made.positive[:, 2] = False
+    assert speaking(made, [0, 2], nothing).literal  # offered, and nobody copies: thumbs speak alone

@@ -79,12 +79,13 @@ class Descent:
         self.visits = torch.bincount(known, minlength=users).double()
 
     def start(self) -> Point:
-        """No slopes, the rates of happening as they are, no habits, and the tables of `Tables.start`."""
+        """No slopes, the rates of happening as they are, no habits, and tables to start from or to keep."""
         usable = self.record.usable.double()
         rate = ((self.record.happened * usable).sum(0) + 0.5) / (usable.sum(0) + 1)
         shift = torch.cat([torch.zeros(1, dtype=torch.float64), torch.logit(rate)])
         slopes = torch.zeros(len(shift), self.X.shape[1])
-        return Point(slopes, shift, torch.zeros_like(self.visits), Tables.start(self.record.sign))
+        tables = (Tables.at_its_word if self.record.literal else Tables.start)(self.record.sign)
+        return Point(slopes, shift, torch.zeros_like(self.visits), tables)
 
     def decay_of_shared(self, own: float) -> float:
         """Weight decay of w_1, for one of what kinds do not share."""
@@ -114,7 +115,7 @@ class Descent:
         t = (start.habit / loosen).requires_grad_()
         tables = Tables(*(part.clone().requires_grad_() for part in start.tables))
         descent = torch.optim.LBFGS(
-            [v, shift, t, *tables],
+            [v, shift, t, *(() if self.record.literal else tables)],
             max_iter=STEPS,
             history_size=20,
             line_search_fn="strong_wolfe",

@@ -34,6 +34,12 @@ DECAYS = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5)
 OWN_DECAYS = (3e-3, 3e-4)
 """Weight decays of what the kinds do not share that are tried, strongest first."""
 
+LITERAL = (
+    "{} alone was recorded, and no gold label: nothing tells its errors, or who answers, from what is liked. "
+    "Records are taken at their word, as a naive model takes them. Label rows at random, or log another kind."
+)
+"""What is said when one kind speaks alone."""
+
 HELD_OUT = 5
 """One prompt in so many is held out to choose the decay of z."""
 
@@ -123,11 +129,13 @@ def fit(
         held = fold == number
         unseen[held] = line[held]
         p1[held], p0[held] = (part[held] for part in happening(line[:, 1:], found, record))
-    rates = reports.rows(unseen[everywhere], found, record.at(everywhere), kinds)
+    rates = [] if record.literal else reports.rows(unseen[everywhere], found, record.at(everywhere), kinds)
     own = q[fold, np.arange(len(X))]
     posterior = own / (own + (1 - own) * np.exp(-d[fold, np.arange(len(X))]))
     figures = checks(kinds, own, p1, p0, use, record.happened.numpy(), posterior, label)
     warnings = doubts(kinds, rates, own[drawn & ~np.isnan(label)], label[drawn & ~np.isnan(label)], figures)
+    if record.literal:
+        warnings = (LITERAL.format(kinds[int(record.happened.any(0).nonzero()[0])].name), *warnings)
     return Evidence(d, q, fold, label, speaks, rates, decays[0], history, warnings, figures)
 
 

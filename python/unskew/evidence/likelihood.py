@@ -34,6 +34,9 @@ from torch.nn.functional import logsigmoid, softplus
 
 from unskew.events import Kind
 
+WORD = 15.0
+"""Log-odds of a record that is taken at its word."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -46,6 +49,7 @@ class Record:
         gold: true label in [0, 1], NaN where there is none. Shape [N].
         user: code of the user, -1 where unknown. Shape [N].
         sign: 0 for two-sided kinds, 1 and -1 for positive and negative one-sided ones. Shape [K].
+        literal: whether records are taken at their word and silence says nothing; see `record_of`.
     """
 
     usable: Tensor
@@ -54,6 +58,7 @@ class Record:
     gold: Tensor
     user: Tensor
     sign: Tensor
+    literal: bool
 
     def at(self, rows: Tensor) -> "Record":
         """The given rows."""
@@ -64,6 +69,7 @@ class Record:
             self.gold[rows],
             self.user[rows],
             self.sign,
+            self.literal,
         )
 
 
@@ -84,6 +90,11 @@ class Tables(NamedTuple):
     def start(cls, sign: Tensor) -> "Tables":
         """fnr = fpr = .18; one-sided kinds three times as likely on their side, answers equally likely."""
         return cls(torch.where(sign == 0, 0.0, 0.7), torch.zeros_like(sign), torch.full_like(sign, 2.9))
+
+    @classmethod
+    def at_its_word(cls, sign: Tensor) -> "Tables":
+        """No errors, and both classes answer alike: a record is the label, silence says nothing."""
+        return cls(torch.zeros_like(sign), torch.zeros_like(sign), torch.full_like(sign, 2 * WORD))
 
 
 def effect(tables: Tables, sign: Tensor) -> Tensor:
@@ -151,10 +162,16 @@ def record_of(
     gold: Tensor,
     user: Tensor | None = None,
 ) -> Record:
-    """The record from the columns of a log: two-sided labels signed, one-sided kinds happened or not."""
+    """The record from the columns of a log: two-sided labels signed, one-sided kinds happened or not.
+
+    One two-sided kind alone, without a gold label, is taken at its word: what its errors are, and whether
+    liking makes people answer, would follow from the shape of the curves alone, which no log has to keep to.
+    """
     sign = torch.tensor([{"positive": 1.0, "negative": -1.0}.get(kind.side, 0.0) for kind in kinds])
     two = torch.tensor([kind.two_sided for kind in kinds], dtype=torch.bool)
     happened = torch.where(two, observed, positive) & usable
     up = torch.where(happened & two, 2.0 * positive - 1, 0.0)
     who = torch.full((len(gold),), -1) if user is None else user
-    return Record(usable, happened, up.double(), gold, who, sign.double())
+    spoke = happened.any(0)
+    literal = int(spoke.sum()) == 1 and bool((spoke & two).any()) and bool(torch.isnan(gold).all())
+    return Record(usable, happened, up.double(), gold, who, sign.double(), literal)
