@@ -19,9 +19,9 @@ def test_gold_plan_has_two_parts_with_probabilities_that_add_up_to_the_log():
     drawn, examples = simulated("label", 16_000, gold=False)
     plan = audit.gold_plan(examples, 600, seed=1)
     random = plan.design == RANDOM
-    assert (len(plan), int(random.sum())) == (600, 200)
+    assert (len(plan), int(random.sum())) == (600, 400)
     assert len(set(plan.index.tolist())) == 600
-    assert np.allclose(plan.prob[random], 200 / 16_000)
+    assert np.allclose(plan.prob[random], 400 / 16_000)
     counts = {name: plan.stratum.count(name) for name in set(plan.stratum)}
     assert set(counts) == {
         "random", "thumbs up", "thumbs down", "rating up", "rating down", "copy happened", "regenerate "
@@ -55,7 +55,7 @@ def test_planned_widths_are_those_of_the_labelled_log():
         for rate in ("fnr", "fpr"):
             low, high = found[name].interval[rate]
             assert 0.4 < plan.widths[name][rate] / (high - low) < 2.5
-    assert plan.widths["all"]["base_rate"] == pytest.approx(2 * 0.98 / np.sqrt(200), rel=0.05)
+    assert plan.widths["all"]["base_rate"] == pytest.approx(2 * 0.98 / np.sqrt(400), rel=0.05)
     more = audit.gold_plan(examples, 1200, seed=1)
     assert more.widths["thumbs"]["fpr"] < 0.85 * plan.widths["thumbs"]["fpr"]
 

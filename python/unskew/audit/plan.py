@@ -1,8 +1,8 @@
 """Which responses are worth a gold label.
 
-A third is drawn at random (base rate, evaluation); the rest is stratified by kind and recorded label (error
-rates), because a random draw holds few answers and fewer wrong ones. Every row carries the probability with
-which its part chose it, so either part can stand for the log.
+Two thirds are drawn at random: they teach evidence most, and give the base rate and evaluation. The rest is
+stratified by kind and recorded label (error rates), because a random draw holds few answers and fewer wrong
+ones. Every row carries the probability with which its part chose it, so either part can stand for the log.
 
 `outlook` says what a number of labels would show: widths of intervals, and power of tests if liking changed
 who answers.
@@ -20,6 +20,9 @@ from unskew.audit.power import class_power, least, log_power
 from unskew.data import RANDOM, STRATIFIED, Examples
 from unskew.noise import Noise
 from unskew.rates import Floats, Ints, Liked, design_weight, effective, wilson
+
+RANDOM_PART = 2 / 3
+"""Share of the labels that is drawn at random."""
 
 TWO_SIDED, ONE_SIDED, SILENT = 2.0, 1.0, 1.5
 """Share of the stratified part for each label of a two-sided kind, each one-sided kind, and silence."""
@@ -95,7 +98,7 @@ class GoldPlan:
 
 
 def gold_plan(examples: Examples, n: int, seed: int = 0) -> GoldPlan:
-    """Choose `n` rows to label: a third at random, the rest by what was recorded.
+    """Choose `n` rows to label: two thirds at random, the rest by what was recorded.
 
     Rows that already have gold, or on which no kind is usable, are left out. A row falls into the first
     stratum that applies: each two-sided kind up or down, each one-sided kind that happened, silent.
@@ -117,7 +120,7 @@ def gold_plan(examples: Examples, n: int, seed: int = 0) -> GoldPlan:
         )
     rng = np.random.default_rng([seed, 3])
     order = rng.permutation(open_rows)
-    random = n // 3
+    random = int(n * RANDOM_PART)
     rest = order[random:]
     names, shares, code = _strata(examples)
     sizes = np.bincount(code[rest], minlength=len(names))
@@ -260,7 +263,7 @@ def outlook(examples: Examples, n: int, pairs: int = 0, seed: int = 0) -> list[O
 
 
 def enough(examples: Examples) -> dict[str, dict[str, int | None]]:
-    """Further labels, a third of them random, with which a test of `outlook` has a power of .8, by kind.
+    """Further labels, two thirds of them random, with which a test of `outlook` has a power of .8, by kind.
 
     0 where the random labels that are there already do.
     """
@@ -271,7 +274,7 @@ def enough(examples: Examples) -> dict[str, dict[str, int | None]]:
         share, planned = column.n / len(examples), _planned(column)
 
         def power(n: int, share: float = share, planned: tuple[float, float] = planned) -> dict[str, float]:
-            return _powers((n / 3 + _random(examples)) * share, *planned)
+            return _powers((n * RANDOM_PART + _random(examples)) * share, *planned)
 
         now = power(0) if _random(examples) else {}
         found[column.name] = {
