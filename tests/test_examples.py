@@ -49,20 +49,41 @@ def test_majority_of_three_is_what_two_say():
     assert pandalm.majority(cast).tolist() == [1, 2, 0, 0]
 
 
-def test_doubly_robust_beats_naive_on_coats_drawn_at_random(real_data, monkeypatch, capsys):
+def coats(folder, coat, **options):
+    """What the arms reach, by name: AUC, MSE, mean prediction; and the result."""
+    result = coat.run(folder, **options)
+    figures = (result.auc, result.mse, result.mean)
+    return *(dict(zip(result.arms, values.T, strict=True)) for values in figures), result
+
+
+def test_corrections_beat_naive_on_coats_drawn_at_random(real_data):
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")
-    coat = load("coat")
-    folder, results = real_data("coat"), []
-    run = coat.run
-    monkeypatch.setattr(coat, "run", lambda data: results.append(run(data)) or results[0])
+    folder, arms = real_data("coat"), ("naive", "IPS", "doubly robust")
+    auc, mse, mean, result = coats(folder, load("coat"), seeds=2, arms=arms)
+    assert result.auc.shape == (2, 3)
+    assert auc["doubly robust"].mean() >= 0.782 - 0.004
+    assert mse["doubly robust"].mean() <= 0.186 + 0.004
+    assert (auc["doubly robust"] > np.maximum(auc["naive"], auc["IPS"])).all()
+    assert (mse["doubly robust"] < mse["IPS"]).all()
+    assert (mse["IPS"] < mse["naive"]).all()
+    assert mean["naive"].mean() > mean["IPS"].mean() > mean["doubly robust"].mean() > result.truth
+    assert not result.settled
+
+
+@pytest.mark.slow
+def test_coats_reach_the_references_and_auto_beats_naive_on_every_seed(real_data, monkeypatch, capsys):
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    coat, folder = load("coat"), real_data("coat")
+    auc, mse, _, result = coats(folder, coat)
+    for arm, least, most in (("doubly robust", 0.782, 0.186), ("MRDR", 0.786, 0.184)):
+        assert auc[arm].mean() >= least - 0.004
+        assert mse[arm].mean() <= most + 0.004
+    assert (auc["auto"] > auc["naive"]).sum() == 5
+    assert (mse["auto"] < mse["naive"]).sum() == 5
+    assert result.settled[0].chosen == "doubly_robust"  # one kind without gold: no evidence
+    monkeypatch.setattr(coat, "run", lambda data: result)
     printed = table(coat, folder, monkeypatch, capsys)
-    auc, mse, mean = (values.mean(0) for values in (results[0].auc, results[0].mse, results[0].mean))
-    plain, weighted, robust = range(3)
-    assert results[0].auc.shape == (5, 4)
-    assert auc[robust] >= 0.782 - 0.004
-    assert mse[robust] <= 0.186 + 0.004
-    assert auc[robust] > max(auc[plain], auc[weighted])
-    assert mse[robust] < mse[weighted] < mse[plain]
-    assert mean[plain] > mean[weighted] > mean[robust] > results[0].truth
-    assert [line.split("  ")[0] for line in printed.splitlines()[4:]] == list(coat.ARMS)
+    assert [line.split("  ")[0] for line in printed.splitlines()[4:10]] == list(coat.ARMS)
+    assert "auto, estimator of the whole log: doubly_robust." in printed

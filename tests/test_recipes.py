@@ -23,6 +23,7 @@ from unskew.pipeline.arms import LABELS
 from unskew.pipeline.auto import choose
 from unskew.pipeline.material import Material, judge
 from unskew.pipeline.recipes import FAMILY, NAIVE, RECIPES, UNSAFE, columns_inside, recipe_of
+from unskew.pipeline.recipes.corrected import SHRINKAGE
 from unskew.pipeline.recipes.parts import cross_fitted, inside, predicted
 from unskew.pipeline.recipes.published import CORRECTIONS
 from unskew.pipeline.store import keep_gold, open_material
@@ -127,6 +128,18 @@ def test_mrdr_is_doubly_robust_with_an_imputation_that_has_not_seen_its_fold(thu
     assert_allclose(before[own], predicted(replace(thumbs, hidden=1), part, **quick)[own])
     assert_array_equal(after[own], before[own])
     assert (after[~own] != before[~own]).any()
+
+
+def test_imputation_of_a_refused_evidence_is_not_used(thumbs):
+    (y, o, p, fnr, fpr), rows = record(thumbs)
+    refused = replace(thumbs, kinds={**thumbs.kinds, "evidence": ()})
+    q = cross_fitted(thumbs, estimators.ips(y, o, p, fnr, fpr), loss="brier")
+    same(RECIPES["doubly_robust"](refused).columns, estimators.doubly_robust(y, o, p, q, fnr, fpr), rows)
+    shrunk = estimators.shrunk_doubly_robust(y, o, p, q, fnr, fpr, shrinkage=SHRINKAGE)
+    same(RECIPES["shrunk_dr"](refused).columns, shrunk, rows)
+    allowed = replace(thumbs, kinds={**thumbs.kinds, "evidence": ("thumbs",)})
+    before, after = (RECIPES["doubly_robust"](m).columns for m in (thumbs, allowed))
+    assert_array_equal(before.b, after.b)
 
 
 def test_positive_unlabelled_recipes_are_those_of_the_library(material):

@@ -135,7 +135,8 @@ def _decide(
         bound = [gate for gate in gates if family in gate.binds]
         if family == "evidence":
             if speaks := speaking(examples):
-                estimators[family], kinds[family] = worst(gate.colour for gate in bound), speaks
+                estimators[family] = worst(gate.colour for gate in bound)
+                kinds[family] = speaks if estimators[family] != "red" else ()
             continue
         by_kind_ = {
             case.name: worst(gate.colour for gate in bound if gate.kind in (case.name, None))

@@ -51,7 +51,7 @@ class Verdict:
         sentences: what a person should know, most important first.
         gates: every rule that was checked.
         estimators: colour of each estimator that applies to this log.
-        kinds: kinds of feedback that each estimator may use.
+        kinds: kinds of feedback that each estimator may use; none when it is refused.
         figures: the numbers behind the gates, by kind.
         others: colour of estimators that are used when asked for, never chosen, and say nothing about the
             log: they rest on what it cannot check.

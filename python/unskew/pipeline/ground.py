@@ -22,7 +22,7 @@ from unskew.noise import Noise, NoiseRefused
 from unskew.pipeline.config import Refused
 from unskew.pipeline.material import Material
 from unskew.pipeline.recipes.pairs import by_slot
-from unskew.pipeline.recipes.parts import classes, imputed, propensity, rates, trust_in
+from unskew.pipeline.recipes.parts import classes, imputed_for, propensity, rates, trust_in
 from unskew.pipeline.run import Unit
 from unskew.rates import RANDOM, Bools, Floats, Ints, Liked, design_weight
 
@@ -310,7 +310,7 @@ def _snips(m: Material, name: str, label: Floats, seen: Bools, own: Ints) -> Log
 
 
 def _robust(m: Material, name: str, label: Floats, seen: Bools, own: Ints) -> Log:
-    p, q = propensity(m, name)[own], imputed(m)[own]
+    p, q = propensity(m, name)[own], imputed_for(m, name)[own]
     return Log.of(partial(estimators.doubly_robust, label, seen, p, q), rates(m, name))
 
 

@@ -12,7 +12,15 @@ from unskew import estimators
 from unskew.estimators import FLOOR, Columns
 from unskew.pipeline.config import Refused
 from unskew.pipeline.material import Material
-from unskew.pipeline.recipes.parts import Target, classes, cross_fitted, imputed, propensity, rates, two_sided
+from unskew.pipeline.recipes.parts import (
+    Target,
+    classes,
+    cross_fitted,
+    imputed_for,
+    propensity,
+    rates,
+    two_sided,
+)
 from unskew.rates import Bools, Floats, design_weight
 
 SHRINKAGE = float(4 / FLOOR**2)
@@ -61,7 +69,7 @@ class Weighted:
 
 @dataclass(frozen=True)
 class Shrunk:
-    """`ips`, or `doubly_robust` with the imputation of evidence, with weights w / (1 + w^2 / L).
+    """`ips`, or `doubly_robust` with its imputation, with weights w / (1 + w^2 / L).
 
     Args:
         robust: doubly robust.
@@ -77,7 +85,7 @@ class Shrunk:
             rate, p = rates(m, name), propensity(m, name)
             if self.robust:
                 return estimators.shrunk_doubly_robust(
-                    y, o, p, imputed(m), rate.fnr, rate.fpr, shrinkage=self.shrinkage
+                    y, o, p, imputed_for(m, name), rate.fnr, rate.fpr, shrinkage=self.shrinkage
                 )
             return estimators.shrunk_ips(y, o, p, rate.fnr, rate.fpr, shrinkage=self.shrinkage)
 
@@ -98,8 +106,9 @@ def classwise_ips(m: Material) -> Target:
 class DoublyRobust:
     """An imputation on every row, corrected where feedback was given.
 
-    The imputation is the out-of-fold head of evidence, or (MRDR) a head fitted to corrected labels out of
-    fold, with the weights o (1 - p) / p^2 under which it minimises the variance of the target.
+    The imputation is the out-of-fold head of evidence; where the audit refuses that, one fitted out of fold
+    to weighted corrected labels; or (MRDR) one fitted so with the weights o (1 - p) / p^2, under which it
+    minimises the variance of the target.
 
     Args:
         more: MRDR.
@@ -118,7 +127,7 @@ class DoublyRobust:
                 part = estimators.mrdr_fit(*record, rate.fnr, rate.fpr, floor=self.floor)
                 q = cross_fitted(m, part, loss="brier")
             else:
-                q = imputed(m)
+                q = imputed_for(m, name)
             return estimators.doubly_robust(*record, q, rate.fnr, rate.fpr, floor=self.floor)
 
         return Target(two_sided(m, "doubly_robust", make), "brier")

@@ -126,6 +126,24 @@ def imputed(m: Material) -> Floats:
     return m.evidence.q if m.hidden is None else m.evidence.q_by[m.hidden]
 
 
+def imputed_for(m: Material, name: str) -> Floats:
+    """P(liked | x) that the doubly robust target of a two-sided kind corrects. Shape [N].
+
+    That of evidence; where the audit refuses evidence, a head fitted out of fold to the weighted corrected
+    labels of the kind, so that a fit nobody may use does not come in by the back door.
+
+    Raises:
+        Refused: there is no evidence, or no rates, or no propensity.
+    """
+    if m.kinds is None or m.kinds.get("evidence") != ():
+        return imputed(m)
+    k, rate = m.examples.kind(name), rates(m, name)
+    seen = m.examples.observed[:, k] & m.usable[:, k]
+    label = m.examples.positive[:, k].astype(np.float64)
+    weighted = estimators.ips(label, seen, propensity(m, name), rate.fnr, rate.fpr)
+    return cross_fitted(m, weighted, loss="brier")
+
+
 def choices_of(m: Material) -> Choices:
     """Pairs on which a choice was offered.
 
