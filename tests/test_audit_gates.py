@@ -6,9 +6,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from audited import N, constant, gate, log
+from audited import N, columns, constant, gate, log
 from unskew import audit, noise, propensity
 from unskew.audit import gates, measure
+from unskew.data import RANDOM, STRATIFIED
 
 TARGETS = set(gates.TARGETS)
 WEIGHTS = set(gates.WEIGHTS)
@@ -80,6 +81,139 @@ def test_balance_flips_when_the_propensity_misses_a_covariate():
         assert found.colour == colour
         assert "differ most in length" in found.sentence
     assert verdict.figures["thumbs"]["balance"]["length"]["after"] > 0.1
+
+
+def test_rows_below_the_floor_do_not_make_a_right_propensity_look_wrong(healthy):
+    rng = np.random.default_rng(2)
+    p = np.where(rng.random(N) < 0.5, 0.004, 0.4)
+    seen = rng.random(N) < p
+    examples = replace(
+        healthy,
+        observed=np.column_stack([seen, healthy.observed[:, 1]]),
+        positive=np.column_stack([seen & healthy.positive[:, 0], healthy.positive[:, 1]]),
+    )
+    for wrong, colour in ((1.0, "green"), (1.5, "red"), (0.7, "red")):
+        given = propensity.logged(wrong * p, seen)
+        if wrong == 1:
+            assert given.report.mean_o_over_p < gates.MEAN_LOW  # by the floor alone
+        verdict = audit.audit(examples, propensities={"thumbs": replace(given, source="features")})
+        assert gate(verdict, "thumbs: mean of o / p").colour == colour
+    nowhere = replace(propensity.logged(np.full(N, 0.001), seen), source="features")
+    verdict = audit.audit(examples, propensities={"thumbs": nowhere})
+    assert gate(verdict, "thumbs: mean of o / p").value == nowhere.report.mean_o_over_p
+
+
+# --- gates of selection ------------------------------------------------------------------------------------
+
+
+def selected(by_features, by_label, gold=600, seed=0, plan="random"):
+    """(examples, true mean P(answered | x), P(liked | x)) of a log in which both may decide who answers.
+
+    The plan `answered` labels half of the gold at random, the others among answered rows alone.
+    """
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal(N)
+    q = 1 / (1 + np.exp(-1.5 * x))
+    truth = rng.random(N) < q
+    base = 0.05 + 0.5 * (q if by_features else 0.3)
+    odds = np.where(truth, 1.6, 0.4) if by_label else np.ones(N)
+    seen = rng.random(N) < base * odds
+    up = seen & (rng.random(N) < np.where(truth, 0.9, 0.1))
+    one = gold // 2 if plan == "answered" else gold
+    label, design, prob = np.full(N, np.nan), np.zeros(N, np.int8), np.full(N, np.nan)
+    at = rng.choice(N, one, replace=False)
+    label[at], design[at] = truth[at], RANDOM
+    free = np.flatnonzero(seen & np.isnan(label))
+    at = rng.permutation(free)[: gold - one]
+    label[at], design[at], prob[at] = truth[at], STRATIFIED, len(at) / len(free)
+    examples = columns(N, ("thumbs",), np.ones((N, 1), bool), seen[:, None], up[:, None], label, design, prob)
+    p = base * (1.6 * q + 0.4 * (1 - q)) if by_label else base + np.zeros(N)
+    return examples, p, q
+
+
+def judged(examples, p, q):
+    given = {"thumbs": replace(propensity.logged(p, examples.observed[:, 0]), source="features")}
+    return audit.audit(examples, propensities=given, quality=q)
+
+
+@pytest.mark.parametrize(
+    ("by_features", "by_label", "weights", "classes"),
+    [(True, False, "green", "red"), (False, True, "red", "green"), (True, True, "red", "amber")],
+)
+def test_gold_tells_selection_by_features_from_selection_by_the_label(
+    by_features, by_label, weights, classes
+):
+    verdict = judged(*selected(by_features, by_label, gold=1500))
+    label, features = (gate(verdict, f"thumbs: {name}") for name in (gates.LABEL_TEST, gates.FEATURE_TEST))
+    assert (label.colour, features.colour) == (weights, classes)
+    assert set(label.binds) == {"noise_corrected", *WEIGHTS}
+    assert features.binds == ("classwise_ips",)
+    assert "evidence" in verdict.allowed
+    assert ("weights from features are the right ones" in features.sentence) == (classes == "red")
+
+
+@pytest.mark.parametrize(("gold", "colour"), [(60, "amber"), (150, "amber"), (900, "green")])
+def test_gold_too_few_to_show_a_dependence_is_amber(gold, colour):
+    examples, p, q = selected(True, False, gold)
+    found = gate(judged(examples, p, q), f"thumbs: {gates.LABEL_TEST}")
+    test = measure.label_test(examples, measure.two_sided(examples)[0], p, q)
+    assert found.value == test.p >= gates.SIGNIFICANCE
+    assert found.colour == colour == ("amber" if test.reach < gates.REACH else "green")
+    assert ("too few to show it" in found.sentence) == (colour == "amber")
+    examples, p, q = selected(False, False, gold)  # nothing decides, and few labels cannot say so
+    assert measure.feature_test(examples, measure.two_sided(examples)[0], p) is None
+    other = gate(judged(examples, p + 0.1 * (q - 0.5), q), f"thumbs: {gates.FEATURE_TEST}")
+    assert other.value >= gates.SIGNIFICANCE
+    assert other.colour == colour
+
+
+def test_gold_on_silent_rows_alone_says_nothing_of_selection():
+    examples, p, q = selected(False, True)
+    examples = replace(examples, gold=np.where(examples.observed[:, 0], np.nan, examples.gold))
+    column = measure.two_sided(examples)[0]
+    assert measure.label_test(examples, column, p, q) is None
+    assert measure.feature_test(examples, column, p) is None
+    found = gate(judged(examples, p, q), f"thumbs: {gates.LABEL_TEST}")
+    assert (found.value, found.colour) == (None, "amber")
+
+
+def test_reach_is_the_power_to_see_one_class_answer_twice_as_often():
+    """Twice as often, with labels enough for 3.4 standard errors: found in four logs of five."""
+    rejected = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        truth = rng.random(N) < 0.5
+        seen = rng.random(N) < np.where(truth, 0.4, 0.2)
+        label = np.where(rng.permutation(N) < 300, truth, np.nan)
+        design = np.where(np.isnan(label), 0, RANDOM).astype(np.int8)
+        rows = columns(N, ("thumbs",), np.ones((N, 1), bool), seen[:, None], seen[:, None], label, design)
+        test = measure.label_test(rows, measure.two_sided(rows)[0], None, None)
+        assert test.reach == pytest.approx(3.8, abs=0.4)
+        rejected.append(test.p < gates.SIGNIFICANCE)
+    assert 0.75 <= np.mean(rejected) <= 0.99
+
+
+def test_labels_on_answered_rows_do_not_make_answering_look_common():
+    """Features decide, half of the gold lies on answered rows: neither test may reject more than it says."""
+    by_label, by_features = [], []
+    for seed in range(60):
+        examples, p, q = selected(True, False, 400, seed, "answered")
+        column = measure.two_sided(examples)[0]
+        by_label.append(measure.label_test(examples, column, p, np.full(N, 0.4)).p < 0.05)
+        examples, p, q = selected(False, True, 400, seed, "answered")
+        by_features.append(measure.feature_test(examples, measure.two_sided(examples)[0], q) < 0.05)
+    assert max(np.mean(by_label), np.mean(by_features)) <= 0.15
+
+
+def test_features_that_differ_between_answered_and_others_make_unweighted_labels_amber():
+    examples, p, q = selected(True, False)
+    given = {"thumbs": replace(propensity.logged(p, examples.observed[:, 0]), source="features")}
+    for values, colour in ((q, "amber"), (np.random.default_rng(3).standard_normal(N), "green")):
+        verdict = audit.audit(examples, propensities=given, quality=q, covariates={"x": values})
+        found = gate(verdict, "thumbs: balance without weights")
+        assert found.colour == colour
+        assert found.binds == ("noise_corrected",)
+        assert gate(verdict, "thumbs: balance after weighting").colour == "green"
 
 
 def test_standardised_difference_by_hand():

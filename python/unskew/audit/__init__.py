@@ -4,7 +4,8 @@
     verdict.colour, verdict.allowed, verdict.sentences
     plan = audit.gold_plan(examples, 600, seed=0)     # the rows worth labelling
 
-`measure` computes figures from columns, `gates` compares them with limits, `choices` those of pairs,
+`measure` computes figures from columns, `gates` compares those of a kind with limits, `whole` those of the
+log, `choices` those of pairs,
 `one_sided` those of clicks and copies read alone, `judge` decides, `words` says what follows, `verdict` is
 the result. `users` finds who floods a log, `plan` chooses what to label, `power` says what that would show.
 The limits are constants of `gates`.

@@ -4,7 +4,7 @@
     noise_corrected      fnr, fpr                           rates, gold test, few examples, no gold
     ips, snips,          fnr, fpr, p                        the same, and weights, silence, class propensity
       doubly_robust
-    classwise_ips        fnr, fpr, p1, p0                   the same without the gold test
+    classwise_ips        fnr, fpr, p1, p0                   rates, few examples, no gold, features that decide
     evidence             everything recorded, gold          silence, no gold
 
 `mrdr` and `shrunk_dr` are judged as doubly_robust, `shrunk_ips` as ips, `imputation` as evidence; choices are
@@ -44,6 +44,12 @@ SIGNIFICANCE = 0.01
 
 LABEL_TEST = "p1 = p0 given the propensity"
 """Name of that gate."""
+
+REACH = 3.4
+"""Standard errors that a class which answers twice as often must come to: 80 % power at that level."""
+
+FEATURE_TEST = "features given the label"
+"""Name of the gate of class-wise weights that asks the other way round."""
 
 CLASS_LOW = 0.02
 """Least lower 95 % bound of the smaller class propensity."""
@@ -139,10 +145,11 @@ def _weights(case: Case) -> Iterator[Gate]:
     yield case.gate(
         "effective sample size", found.ess, f"{ESS_RED} (amber below {ESS_AMBER})", colour, said, WEIGHTS
     )
-    mean = found.mean_o_over_p
+    mean = measure.mean_weight(case.column, case.propensity)
     colour = "green" if MEAN_LOW <= mean <= MEAN_HIGH else "red"
     said = (
-        f"On rows not used to fit it, the propensity of {name} gives a mean weight of {mean:.2f}; right is 1."
+        f"On rows not used to fit it, the propensity of {name} gives a mean weight of {mean:.2f} above its "
+        "floor; right is 1."
     )
     if colour == "red":
         said += " The propensity does not describe who answers."
@@ -177,6 +184,13 @@ def _balance(case: Case) -> Iterator[Gate]:
         f"deviations ({abs(found[name][0]):.2f} before)."
     )
     yield case.gate("balance after weighting", value, f"at most {DIFFERENCE}", colour, said, WEIGHTS)
+    name = max(found, key=lambda key: abs(found[key][0]))
+    value = abs(found[name][0])
+    colour = "amber" if value > DIFFERENCE else "green"
+    said = f"Without weights, answered and all responses differ most in {name}: by {value:.2f} deviations."
+    yield case.gate(
+        "balance without weights", value, f"at most {DIFFERENCE}", colour, said, ("noise_corrected",)
+    )
 
 
 def _noise(case: Case) -> Iterator[Gate]:
@@ -222,16 +236,22 @@ def _label_test(case: Case) -> Iterator[Gate]:
         return
     p = None if case.propensity is None else case.propensity.p
     found = measure.label_test(case.examples, case.column, p, case.quality)
+    name, binds = case.name, ("noise_corrected", *WEIGHTS)
+    limit = f"at least {SIGNIFICANCE}"
     if found is None:
+        said = f"No gold label lies on an answered, or none on a silent response to {name}."
+        yield case.gate(LABEL_TEST, None, limit, "amber", said, binds)
         return
-    value = found[1]
-    name = case.name
+    value = found.p
     if value >= SIGNIFICANCE:
         said = (
             f"On the gold labels, answering {name} does not depend on liking the response beyond what the "
             f"propensity explains (p value {value:.2f})."
         )
         colour: Colour = "green"
+        if found.reach < REACH:
+            colour = "amber"
+            said += " They are too few to show it, even if one class answered twice as often as the other."
     else:
         said = (
             f"Gold labels show that people answer {name} more often about one class"
@@ -239,8 +259,31 @@ def _label_test(case: Case) -> Iterator[Gate]:
             "features are wrong here; class-wise weights and evidence allow for it."
         )
         colour = "red"
-    binds = ("noise_corrected", *WEIGHTS)
-    yield case.gate(LABEL_TEST, value, f"at least {SIGNIFICANCE}", colour, said, binds)
+    yield case.gate(LABEL_TEST, value, limit, colour, said, binds)
+    if p is not None and (other := measure.feature_test(case.examples, case.column, p)) is not None:
+        yield _features(case, other, found)
+
+
+def _features(case: Case, value: float, test: measure.LabelTest) -> Gate:
+    """Class-wise weights take it that the label alone decides who answers."""
+    limit, name = f"at least {SIGNIFICANCE}", case.name
+    if value >= SIGNIFICANCE:
+        said = (
+            f"On the gold labels, answering {name} does not depend on the features of responses that are "
+            f"liked alike (p value {value:.2f})."
+        )
+        few = test.reach < REACH
+        said += " They are few: a dependence may be missed." if few else ""
+        colour: Colour = "amber" if few else "green"
+        return case.gate(FEATURE_TEST, value, limit, colour, said, ("classwise_ips",))
+    said = (
+        f"Gold labels show that features decide who answers {name} among responses that are liked alike (p "
+        f"value {value:.1g}), which class-wise weights do not undo."
+    )
+    if test.p < SIGNIFICANCE:
+        return case.gate(FEATURE_TEST, value, limit, "amber", said, ("classwise_ips",))
+    said += " They do not show that liking decides: weights from features are the right ones here."
+    return case.gate(FEATURE_TEST, value, limit, "red", said, ("classwise_ips",))
 
 
 def _often(known: Classwise | None) -> str:
@@ -263,10 +306,10 @@ def _examples(case: Case) -> Iterator[Gate]:
     )
     if counts.low is None or counts.p1 is None or counts.p0 is None:
         return
-    yield case.gate("smaller class propensity", *_speaks(name, counts), TARGETS)
+    yield case.gate("smaller class propensity", *speaks(name, counts), TARGETS)
 
 
-def _speaks(name: str, counts: Classes) -> tuple[float, str, Colour, str]:
+def speaks(name: str, counts: Classes) -> tuple[float, str, Colour, str]:
     """Value, limit, colour and sentence about the class that answers less."""
     low, p1, p0 = counts.low or 0.0, counts.p1 or 0.0, counts.p0 or 0.0
     said = (
@@ -281,10 +324,10 @@ def _speaks(name: str, counts: Classes) -> tuple[float, str, Colour, str]:
 
 def _no_gold(case: Case) -> Iterator[Gate]:
     if not case.gold and not case.designed:
-        yield case.gate("no gold", *_unchecked(case.name, case.counts, case.column.n), TARGETS)
+        yield case.gate("no gold", *unchecked(case.name, case.counts, case.column.n), TARGETS)
 
 
-def _unchecked(name: str, counts: Classes | None, n: int) -> tuple[float | None, str, Colour, str]:
+def unchecked(name: str, counts: Classes | None, n: int) -> tuple[float | None, str, Colour, str]:
     """Value, limit, colour and sentence about selection that no gold label can check."""
     limit = f"gold, or at least {EXAMPLES} and {SHARE:.0%} of each class observed"
     if counts is None:
@@ -335,65 +378,3 @@ RULES: tuple[Callable[[Case], Iterator[Gate]], ...] = (
     _classwise,
 )
 """Every rule about one kind; a new one is a function and a line here."""
-
-
-# --- gates of the whole log --------------------------------------------------------------------------------
-
-
-def whole_log(
-    examples: Examples, cases: Sequence[Case], labels: Floats, warnings: Sequence[str]
-) -> Iterator[Gate]:
-    """Gates of evidence, which reads all kinds together and is as good as the best of them.
-
-    Classes are counted on the two-sided kind in which the rarer class has the largest share.
-    """
-    binds = ("evidence",)
-    usable = examples.offered & examples.closed
-    rows = usable.any(1)
-    silent = int((rows & ~(examples.observed & usable).any(1)).sum())
-    fine = silent > 0
-    said = (
-        f"{silent:,} of {int(rows.sum()):,} responses got no feedback of any kind; their silence is "
-        "evidence, too."
-        if fine
-        else "Every response has some feedback, so the silent ones were not logged. What silence means "
-        "cannot be learned, and a model would describe the people who answer."
-    )
-    yield Gate("silent responses", silent, "at least 1", "green" if fine else "red", said, binds)
-    counted = [case for case in cases if case.counts is not None]
-    voice = max(counted, key=lambda case: case.share or 0.0, default=None)
-    n, liked = len(labels), float(labels.sum())
-    if n < GOLD:
-        some = "There are no gold labels" if n == 0 else f"There are only {n} gold labels"
-        said = (
-            f"{some}; {GOLD} are the least that count. Without them the meaning of each kind of feedback "
-            "rests on assumptions that the log cannot check."
-        )
-        yield Gate("gold labels", n, f"at least {GOLD}", "amber", said, binds)
-        if voice is None:
-            yield Gate("no gold", *_unchecked("anything", None, 0), binds)
-        else:
-            yield Gate("no gold", *_unchecked(voice.name, voice.counts, voice.column.n), binds)
-        spoke = int((examples.observed & usable).any(0).sum())
-        said = f"{spoke} kinds of feedback were given; where they agree and where not tells of their errors."
-        alone = spoke < 2
-        if alone:
-            said = (
-                "Only one kind of feedback was given. Nothing tells a wrong record from a disliked response "
-                "then, and evidence takes every one for true. Log another kind, or label some responses."
-            )
-        yield Gate("kinds without gold", spoke, "at least 2", "red" if alone else "green", said, binds)
-    else:
-        said = f"{n} gold labels ({liked:.0f} liked) say what each kind of feedback means."
-        yield Gate("gold labels", n, f"at least {GOLD}", "green", said, binds)
-        seen = (0.0 if voice is None or voice.counts is None else voice.counts.fewest) + min(liked, n - liked)
-        said = f"Answers and gold labels together hold about {seen:,.0f} responses of the rarer class."
-        fewer: Colour = "amber" if seen < EXAMPLES else "green"
-        yield Gate("examples for evidence", seen, f"at least {EXAMPLES}", fewer, said, binds)
-    if voice is not None and voice.counts is not None and voice.counts.low is not None:
-        value, limit, colour, said = _speaks(voice.name, voice.counts)
-        if colour == "red" and n >= GOLD:
-            colour, said = "amber", f"{said} Evidence leans on the gold labels for that class."
-        yield Gate("smaller class propensity", value, limit, colour, said, binds)
-    for warning in warnings:
-        yield Gate("fit of evidence", None, "no warning", "amber", warning, binds)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from unskew.audit import choices as pairwise
 from unskew.audit import measure, one_sided, words
 from unskew.audit import users as writers
-from unskew.audit.gates import FAMILIES, GOLD, RULES, WEIGHTS, Case, whole_log
+from unskew.audit.gates import FAMILIES, GOLD, RULES, WEIGHTS, Case
 from unskew.audit.verdict import Colour, Gate, Verdict, best, worst
+from unskew.audit.whole import whole_log
 from unskew.data import RANDOM, Choices, Examples
 from unskew.noise import Happening, Noise, by_kind
 from unskew.propensity import Classwise, Propensity

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +133,17 @@ def class_propensities(examples: Examples, column: Column) -> Classwise | None:
     )
 
 
+def mean_weight(column: Column, propensity: Propensity) -> float:
+    """Held-out mean of o / p over usable rows above the floor, where p is what was fitted; 1 is right.
+
+    Rows below the floor have a weight that is too small by design; `clipped_mass` says what that costs.
+    """
+    above = column.usable & (propensity.raw == propensity.p)
+    if not above.any():
+        return propensity.report.mean_o_over_p
+    return float((column.observed[above] / propensity.p[above]).mean())
+
+
 def liked_share(column: Column, rates: Noise | None, posterior: Floats | None) -> Floats | None:
     """P(liked) of observed rows as the log tells it: by evidence, else recorded labels with flips undone."""
     if posterior is not None:
@@ -163,15 +174,31 @@ def classwise_ess(column: Column, known: Classwise, rates: Noise, floor: float) 
     return effective(target / max(known.p1, floor) + (1 - target) / max(known.p0, floor))
 
 
+class LabelTest(NamedTuple):
+    """Whether feedback depends on the true label beyond the propensity.
+
+    Args:
+        z: covariance of answers and labels that is left, in standard errors.
+        p: two-sided p value.
+        reach: standard errors that the covariance would be if liked responses, or the others, were answered
+            twice as often as the rest.
+    """
+
+    z: float
+    p: float
+    reach: float
+
+
 def label_test(
     examples: Examples, column: Column, propensity: Floats | None, quality: Floats | None
-) -> tuple[float, float] | None:
-    """Does feedback still depend on the true label, given the propensity? (z, two-sided p value) on gold.
+) -> LabelTest | None:
+    """Does feedback still depend on the true label, given the propensity? A test on gold.
 
         z = sum w (o - p) (r - q) / sqrt(sum w^2 (o - p)^2 (r - q)^2)
 
-    w undoes the design of the gold, q is P(liked | x) (the mean of r when absent). If feedback depends on x
-    alone, z has mean 0 when either p or q is right.
+    q is P(liked | x) (the mean of r when absent). If feedback depends on x alone, z has mean 0 when either p
+    or q is right. With v = sum w (r - q)^2 / sum w, pi the mean of r and s that of o, a class that answers
+    twice as often moves the covariance by v s / (1 + pi): `reach`.
 
     Args:
         examples: with gold.
@@ -180,21 +207,65 @@ def label_test(
         quality: q of each row, from fits that have not seen the row. Shape [N].
 
     Returns:
-        None when fewer than two gold rows are usable, or they do not vary.
+        None when no answered, or no silent row has gold, or the gold rows do not vary.
     """
-    at = np.flatnonzero(column.usable & ~np.isnan(examples.gold))
-    if len(at) < 2:
+    at, w = _gold_rows(examples, column)
+    if not len(at):
         return None
-    w = design_weight(examples.gold_design[at], examples.gold_prob[at])
     o, r = column.observed[at].astype(np.float64), examples.gold[at]
-    p = column.observed[column.usable].mean() if propensity is None else propensity[at]
+    rate = float(column.observed[column.usable].mean())
+    p = rate if propensity is None else propensity[at]
     q = w @ r / w.sum() if quality is None else quality[at]
     term = w * (o - p) * (r - q)
     spread = math.sqrt(float(term @ term))
     if spread == 0:
         return None
     z = float(term.sum()) / spread
-    return z, math.erfc(abs(z) / math.sqrt(2))
+    twice = float(w @ (r - q) ** 2) * rate / (1 + float(w @ r / w.sum()))
+    return LabelTest(z, _two_sided(z), twice / spread)
+
+
+def feature_test(examples: Examples, column: Column, propensity: Floats) -> float | None:
+    """p value of the test, on gold, that answers do not depend on the features given the label.
+
+        z = sum w (o - mean o of the class) (p - mean p of the class), in standard errors
+
+    If the label alone decides who answers, as class-wise weights take it, z has mean 0.
+
+    Returns:
+        None when no answered, or no silent row has gold, or the propensity does not vary.
+    """
+    at, w = _gold_rows(examples, column)
+    o, p, r = column.observed[at].astype(np.float64), propensity[at], examples.gold[at]
+    if not len(at) or np.ptp(p) < 1e-9:
+        return None
+    square = total = 0.0
+    for share in (r, 1 - r):
+        weight = w * share
+        if weight.sum() > 0:
+            term = weight * (o - weight @ o / weight.sum()) * (p - weight @ p / weight.sum())
+            total, square = total + float(term.sum()), square + float(term @ term)
+    return None if square == 0 else _two_sided(total / math.sqrt(square))
+
+
+def _gold_rows(examples: Examples, column: Column) -> tuple[NDArray[np.int64], Floats]:
+    """Gold rows of a kind, and weights under which answered and silent ones have their shares in the log.
+
+    So a plan that labels answered rows alone beside some random ones does not make answering look common.
+    """
+    at = np.flatnonzero(column.usable & ~np.isnan(examples.gold))
+    seen = column.observed[at]
+    if not seen.any() or seen.all():
+        return at[:0], np.zeros(0)
+    share, w = float(column.observed[column.usable].mean()), np.zeros(len(at))
+    for part, size in ((seen, share), (~seen, 1 - share)):
+        own = design_weight(examples.gold_design[at][part], examples.gold_prob[at][part])
+        w[part] = size * own / own.sum()
+    return at, w
+
+
+def _two_sided(z: float) -> float:
+    return math.erfc(abs(z) / math.sqrt(2))
 
 
 def balance(

@@ -347,7 +347,7 @@ def selection_of(m: Material, verdict: Verdict, names: Sequence[str]) -> Selecti
         return "label"
     if all(name in m.propensities and m.propensities[name].source == "logged" for name in names):
         return "designed"
-    return "features" if all(name in found for name in names) else "unknown"
+    return "features" if all(found.get(name) == "green" for name in names) else "unknown"
 
 
 def _refusal(verdict: Verdict, family: str | None, names: Sequence[str]) -> str:
