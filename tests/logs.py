@@ -226,6 +226,12 @@ def _observe(row: Event, hits: list[Event], two_sided: set[str], watermark: date
         "rating": last["rating"]["value"] if "rating" in last else None,
         "dwell_ms": last["dwell"]["value"] if "dwell" in last else None,
         "first_delay_ms": min(delays) // timedelta(milliseconds=1) if delays else None,
+        "delays_ms": [
+            min(delay for delay, e in zip(delays, hits, strict=True) if e["kind"] == kind.name)
+            // timedelta(milliseconds=1)
+            for kind in KINDS
+            if kind.name in last
+        ],
         "age_ms": (watermark - shown_at) // timedelta(milliseconds=1),
     }
 

@@ -36,6 +36,9 @@ pub struct Observation {
     pub user_prior_exp: u32,
     pub user_prior_obs: u32,
     pub live: bool,
+    /// From the response to the first feedback of each kind in `o_kinds`, in the order of its bits. Not hashed: it
+    /// follows from the events, which are.
+    pub delays_ms: Vec<i64>,
 }
 
 /// Everything derived from the state, the observations excepted, which are handed out row by row.
@@ -252,6 +255,9 @@ fn observe(state: &State, hits: &[Hit], shown_at: i64) -> Observation {
         let mask = event.kind.mask();
         let delay = (event.at - shown_at).max(0) / 1000;
         seen.first_delay_ms = Some(seen.first_delay_ms.map_or(delay, |first| first.min(delay)));
+        if seen.o_kinds & mask == 0 {
+            seen.delays_ms.push(delay);
+        }
         seen.o_kinds |= mask;
         match event.kind {
             Kind::Rating => seen.rating = Some(event.value),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use arrow_array::builder::{
     BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, FixedSizeListBuilder, Float32Builder,
-    Float64Builder, Int8Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder,
-    TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder, UInt64Builder,
+    Float64Builder, Int8Builder, Int16Builder, Int32Builder, Int64Builder, ListBuilder,
+    StringBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder,
+    UInt64Builder,
 };
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{ArrowPrimitiveType, TimestampMicrosecondType};
@@ -53,6 +54,9 @@ column! {
     /// A count for each kind of feedback.
     PerKind, FixedSizeListBuilder<UInt64Builder>, FixedSizeListBuilder::new(UInt64Builder::new(), 16),
         DataType::FixedSizeList(Arc::new(Field::new("item", DataType::UInt64, true)), 16);
+    /// Numbers, any count of them.
+    I64s, ListBuilder<Int64Builder>, ListBuilder::new(Int64Builder::new()),
+        DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
     /// A truth value.
     Bool, BooleanBuilder, BooleanBuilder::new(), DataType::Boolean;
     /// i8

@@ -4,7 +4,7 @@
 use arrow_schema::ArrowError;
 
 use super::columns::{
-    Bool, Bytes, F32, I16, I32, I64, Key16, PerKind, Text, U8, U16, U32, U64, push_key, table,
+    Bool, Bytes, F32, I16, I32, I64, I64s, Key16, PerKind, Text, U8, U16, U32, U64, push_key, table,
 };
 use super::facts::Lineage;
 use crate::count::Cells;
@@ -19,7 +19,7 @@ table! {
     Observations {
         offered: U32, closed_kinds: U32, o_kinds: U32, pos_kinds: U32, neg_kinds: U32, rating: F32 or null, o: Bool, r: F32 or null,
         n_pos: U16, n_neg: U16, conflict: Bool, first_delay_ms: I64 or null, dwell_ms: F32 or null, closed: Bool, age_ms: I64,
-        cell: U32, len_bucket: U8, hour_of_week: U8, user_prior_exp: U32, user_prior_obs: U32, live: Bool,
+        cell: U32, len_bucket: U8, hour_of_week: U8, user_prior_exp: U32, user_prior_obs: U32, live: Bool, delays_ms: I64s,
     }
 }
 
@@ -71,6 +71,8 @@ impl Observations {
         self.user_prior_exp.append_value(seen.user_prior_exp);
         self.user_prior_obs.append_value(seen.user_prior_obs);
         self.live.append_value(seen.live);
+        self.delays_ms.values().append_slice(&seen.delays_ms);
+        self.delays_ms.append(true);
     }
 }
 
