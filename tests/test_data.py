@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -132,6 +133,29 @@ def test_columns_of_a_simulated_product_are_its_tables(product):
     assert {kind.name for kind in found.kinds} == set(simulate.KINDS)
     assert max(Counter(expected["request"]).values()) > 1
     assert found.observed[:, found.kind("thumbs")].sum() > found.positive[:, found.kind("thumbs")].sum() > 0
+
+
+def test_delays_of_a_kind_and_levels_of_cells_are_those_of_the_tables(product):
+    store, _ = product
+    found = examples(store)
+    shown = {row["response_key"]: row for row in table(store.path, "impressions").to_pylist()}
+    first = {}
+    for event in table(store.path, "feedback").to_pylist():
+        if event["kind"] == "copy" and event["response_key"] in shown and event["op"] == "upsert":
+            after = event["event_at"] - shown[event["response_key"]]["shown_at"]
+            name = shown[event["response_key"]]["response_id"]
+            first[name] = min(first.get(name, after), after)
+    delay, age = data.delays(store, found, "copy")
+    came = found.observed[:, found.kind("copy")]
+    assert_array_equal(~np.isnan(delay), came)
+    for name, milliseconds in zip(np.array(found.response_id)[came], delay[came], strict=True):
+        assert milliseconds == max(first[name], timedelta()) // timedelta(milliseconds=1)
+    assert_array_equal(age, np.array(table(store.path, "observations")["age_ms"])[found.row])
+    cells = table(store.path, "cells").to_pylist()
+    names = ("surface", "slot", "model", "len_bucket")
+    for depth, level in enumerate(data.levels(store, found), start=1):
+        true = [tuple(cells[cell][name] for name in names[:depth]) for cell in found.cell]
+        assert len(set(zip(level.tolist(), true, strict=True))) == len(set(true)) == len(set(level.tolist()))
 
 
 def test_kind_that_the_store_has_not_is_named_with_those_it_has(product):

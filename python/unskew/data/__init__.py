@@ -7,7 +7,18 @@ estimated columns meet examples.
 
 from unskew.data.gold import read_gold
 from unskew.data.pairs import Choices, choices
-from unskew.data.rows import NO_GOLD, RANDOM, STRATIFIED, Examples, examples, shown_at, texts, users
+from unskew.data.rows import (
+    NO_GOLD,
+    RANDOM,
+    STRATIFIED,
+    Examples,
+    delays,
+    examples,
+    levels,
+    shown_at,
+    texts,
+    users,
+)
 from unskew.data.store import Store, read_arrow, write_arrow
 
 __all__ = [
@@ -18,7 +29,9 @@ __all__ = [
     "Examples",
     "Store",
     "choices",
+    "delays",
     "examples",
+    "levels",
     "read_arrow",
     "read_gold",
     "shown_at",

@@ -149,6 +149,55 @@ def shown_at(store: Store, rows: Ints) -> NDArray[np.datetime64]:
     return as_numpy(column.cast(pa.int64())).astype("datetime64[us]")
 
 
+def delays(store: Store, rows: Examples, kind: str) -> tuple[Floats, Floats]:
+    """How long feedback of a kind took, and how old each response is, in milliseconds. Shape [N] each.
+
+    Args:
+        store: an open store.
+        rows: its live rows.
+        kind: name of the kind.
+
+    Returns:
+        (delay, age): from the response to its first feedback of the kind, NaN where none has come; and to the
+        watermark. What `propensity.delays` reads.
+
+    Raises:
+        ValueError: the store was written before delays by kind were kept; any new commit writes them.
+    """
+    import pyarrow as pa
+
+    bit = rows.kinds[rows.kind(kind)].bit
+    seen = store.table("observations")
+    if "delays_ms" not in seen.column_names:
+        raise ValueError(
+            f"{store.path} was written before delays by kind were kept; ingest its log into a new store"
+        )
+    seen = seen.select(["o_kinds", "delays_ms", "age_ms"]).take(pa.array(rows.row)).combine_chunks()
+    recorded, listed = as_numpy(seen["o_kinds"]), seen["delays_ms"].combine_chunks()
+    # One delay for each recorded kind, in the order of the bits: that of a kind follows those of lower bits.
+    lower = (recorded[:, None] >> np.arange(bit, dtype=np.uint32) & 1).sum(1)
+    place = as_numpy(listed.offsets)[:-1] + lower.astype(np.int64)
+    delay, came = np.full(len(rows), np.nan), (recorded >> np.uint32(bit) & 1).astype(bool)
+    delay[came] = as_numpy(listed.values)[place[came]]
+    return delay, as_numpy(seen["age_ms"]).astype(np.float64)
+
+
+def levels(store: Store, rows: Examples) -> list[Ints]:
+    """Cells of each row from coarse to fine: surface, then slot, model and length too. Shape [N] each.
+
+    What `propensity.cells` and `propensity.shrunk` take: each cell lies in the one before it.
+    """
+    names = ("surface", "slot", "model", "len_bucket")
+    cells = store.table("cells", names)
+    found, code = [], np.zeros(cells.num_rows, np.int64)
+    for name in names:
+        column = cells[name].combine_chunks().dictionary_encode("encode").indices
+        code = code * (cells.num_rows + 1) + as_numpy(column)
+        code = np.unique(code, return_inverse=True)[1].astype(np.int64)
+        found.append(code[rows.cell])
+    return found
+
+
 def users(rows: Examples) -> Ints:
     """Number of the user of each row; a row without a user is one by itself. Shape [N]."""
     found = np.unique(rows.user, return_inverse=True)[1].astype(np.int64)

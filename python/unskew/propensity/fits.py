@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from unskew.folds import assign
 from unskew.propensity.calibration import logit, platt, sigmoid
 from unskew.propensity.measure import FLOOR, Propensity, judge, masks
-from unskew.rates import Bools, beta_strength
+from unskew.propensity.shrink import shrunk
+from unskew.rates import Bools
 
 
 class Model(Protocol):
@@ -62,9 +63,7 @@ def cells(
 
         p_c = (k_c + s p_parent(c)) / (n_c + s)
 
-    k_c of n_c usable rows have feedback; the parent of a coarsest cell is everything. The strength s of each
-    level is the one under which the counts are most likely (beta-binomial), so noisy cells lean on their
-    parents and cells that truly differ keep their own rate.
+    k_c of n_c usable rows have feedback; the parent of a coarsest cell is everything. See `shrink`.
 
     Assumption: feedback does not depend on the hidden label within a cell.
 
@@ -92,26 +91,13 @@ def cells(
     for column in columns:
         if column.shape != o.shape:
             raise ValueError(f"cell has shape {column.shape}, observed {o.shape}; the same is needed")
-        levels.append(np.unique(column, return_inverse=True)[1])
+        levels.append(np.unique(column, return_inverse=True)[1].astype(np.int64))
     fold = assign(fold_key, folds, use)
     p, strengths = np.ones(len(o)), np.zeros((folds, len(levels)))
     for number in range(folds):
-        inside = could & (fold != number)
-        # One pseudo-row of each outcome keeps the overall rate inside (0, 1).
-        rate = np.full(len(o), (o[inside].sum() + 0.5) / (inside.sum() + 1))
-        for depth, level in enumerate(levels):
-            size = int(level.max()) + 1
-            k, n = (np.bincount(level[rows], minlength=size) for rows in (inside & o, inside))
-            parent = np.zeros(size)
-            parent[level] = rate
-            filled = n > 0
-            strength = beta_strength(
-                k[filled].astype(np.float64), n[filled].astype(np.float64), parent[filled]
-            )
-            strengths[number, depth] = strength
-            rate = ((k + strength * parent) / (n + strength))[level]
-        held = use & (fold == number)
-        p[held] = rate[held]
+        inside, held = could & (fold != number), use & (fold == number)
+        found = shrunk(levels, inside & o, inside)
+        p[held], strengths[number] = found.mean[held], found.strength
     settings = {"folds": folds, "strength": strengths.mean(0).tolist()}
     return judge(p, o, use, positive, floor, "cells", settings, could)
 
