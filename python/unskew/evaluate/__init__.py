@@ -16,6 +16,9 @@ intervals.
     log_calibration, powered_calibration            predicted and true, bin by bin, with intervals
     gold_test(probability, log, gold)               does the log agree with gold
     drift(probability, log, window)                 metrics by window of time, and whether they changed
+    mean_drift, drift_of_rates                      the same for the mean of a number, and for a rate
+    mix_drift(dimension, window)                    whether what is shown changed: PSI, Jensen-Shannon
+    page_hinkley(values, change=...)                the row at which a mean is found to have moved
     bounds(probability, columns, gamma)             if the propensities are wrong by an odds ratio gamma
     label_odds(observed, p, gold)                   the gamma that gold sees
     rate_range(probability, log)                    over a region of the error rates
@@ -62,6 +65,7 @@ from unskew.evaluate.policy import PolicyValue, policy_value
 from unskew.evaluate.powered import POWERED_METRICS, gold_test, powered, powered_compare
 from unskew.evaluate.region import rate_range, tipping_rates
 from unskew.evaluate.sensitivity import bounds, compare_bounds, label_odds, tipping_gamma
+from unskew.evaluate.shift import Alarm, distances, mix_drift, page_hinkley
 from unskew.evaluate.validity import WAYS, Validity, validity
 
 __all__ = [
@@ -69,6 +73,7 @@ __all__ = [
     "METRICS",
     "POWERED_METRICS",
     "WAYS",
+    "Alarm",
     "Log",
     "PolicyValue",
     "Validity",
@@ -78,6 +83,7 @@ __all__ = [
     "bounds",
     "compare",
     "compare_bounds",
+    "distances",
     "drift",
     "drift_of_rates",
     "gold_test",
@@ -89,6 +95,8 @@ __all__ = [
     "logs",
     "mean_drift",
     "metrics",
+    "mix_drift",
+    "page_hinkley",
     "policy_value",
     "powered",
     "powered_calibration",
