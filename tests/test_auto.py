@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unskew import events, noise, pipeline, simulate
+from unskew import events, noise, pipeline, propensity, simulate
 from unskew.audit import Verdict
 from unskew.audit.verdict import Gate
-from unskew.data import Store
+from unskew.data import Store, levels
+from unskew.estimators import FLOOR
 from unskew.pipeline.auto import FOR, LOSS, choose, decisions, estimator
 from unskew.pipeline.config import Refused
 from unskew.pipeline.material import judge
@@ -113,3 +114,28 @@ def test_variants_are_told_of_as_what_they_vary(material):
 def test_every_loss_of_a_recipe_has_its_reason(material):
     assert set(LOSS) == {"mixture", "brier", "logistic"}
     assert settled(material, "gold")["loss", "gold"].why == LOSS["brier"]
+
+
+def test_who_answers_is_counted_in_cells_where_the_settings_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("unskew.pipeline.material.evidence.fit", lambda *_, **__: None)  # not asked here
+    (tmp_path / "key").write_text("the key of a test that keeps nothing")
+    simulate.simulate(tmp_path / "log", 800, simulate.WORLDS["label"], 0)
+    events.ingest([tmp_path / "log" / "events"], tmp_path / "store", key_file=tmp_path / "key")
+    store = Store.open(tmp_path / "store")
+    settings = replace(
+        AUTO, propensity="cells", user_cap=None, noise={"thumbs": (0.1, 0.1), "rating": (0.1, 0.1)}
+    )
+    made, identity = open_material(store, settings)
+    found, rows = made.propensities["thumbs"], made.examples
+    k = rows.kind("thumbs")
+    usable = made.usable[:, k]
+    expected = propensity.cells(
+        levels(store, rows), rows.observed[:, k], rows.prompt_hash, usable=usable, floor=float(FLOOR)
+    )
+    assert found.source == "cells"
+    assert np.array_equal(found.p, expected.p)
+    assert len(np.unique(found.p[usable])) > 4
+    again, same = open_material(store, settings)
+    assert same == identity
+    assert np.array_equal(again.propensities["thumbs"].p, found.p)
+    assert settled(made, "ips", settings)["propensity", "thumbs"].chosen == "counted in cells"

@@ -168,4 +168,7 @@ def _propensity(m: Material, name: str, kind: str) -> Decision:
     mean = f"held-out mean of o / p {found.report.mean_o_over_p:.2f}"
     if found.source == "logged":
         return Decision(part, kind, "logged", f"The product decided whom to ask ({mean}).")
+    if found.source == "cells":
+        why = f"By surface, slot, model and length, small cells shrunk, out of fold by prompt ({mean})."
+        return Decision(part, kind, "counted in cells", why)
     return Decision(part, kind, "fitted on the features", f"Out of fold, by prompt ({mean}).")

@@ -8,6 +8,9 @@ from typing import Any
 from unskew.audit.users import CAP
 from unskew.features import Encoder, Featurizer, Hashing
 
+CELLS = "cells"
+"""Value of `propensity` that counts in cells."""
+
 
 class Refused(Exception):
     """The audit does not allow what was asked for."""
@@ -27,9 +30,10 @@ class TrainConfig:
         trainer: settings of its `RewardConfig`.
         lora: settings of `peft.LoraConfig`; all parameters are trained when absent.
         noise: known error rates by kind, `[fnr, fpr]`; they replace those from gold.
-        propensity: file (JSON lines, CSV, Parquet or Arrow) with `response` and columns `p_<kind>`: known
-            probabilities that feedback is given; they replace ours. Null where the product did not set one:
-            it is fitted there, and the others can refute the fit (`refute.forced_ask`).
+        propensity: `cells`, to count who answers by surface, slot, model and length instead of fitting it on
+            the features; or a file (JSON lines, CSV, Parquet or Arrow) with `response` and columns
+            `p_<kind>`: known probabilities that feedback is given; they replace ours. Null where the product
+            did not set one: it is fitted there, and the others can refute the fit (`refute.forced_ask`).
         user_cap: responses with feedback that one user counts for at most, in multiples of the median user;
             users whose labels contradict all others are left out (`audit.users`). None (YAML: null) does
             neither and reads every record as it came, as the naive recipes always do.

@@ -1,6 +1,6 @@
 """What every recipe works on: the rows, their features, and the nuisances estimated from them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -160,6 +160,7 @@ def estimate(
     stage: Stage,
     choices: Choices | None = None,
     user_cap: float | None = CAP,
+    cells: Sequence[Ints] | None = None,
 ) -> Material:
     """All nuisances of a log, without the records of users who contradict all others.
 
@@ -172,8 +173,9 @@ def estimate(
         stage: shows what is under way.
         choices: pairs on which a choice was offered, with gold.
         user_cap: see `audit.users`; None reads every record as it came.
+        cells: count who answers in these cells (`data.levels`); fitted on the features when absent.
     """
-    fit = partial(_nuisances, X=X, known=known, given=given, seed=seed)
+    fit = partial(_nuisances, X=X, known=known, given=given, seed=seed, cells=cells)
     if user_cap is None or not rows.user.any():
         return fit(rows, stage=stage, choices=choices)
     with stage("who wrote this log"):
@@ -234,13 +236,14 @@ def _nuisances(
     seed: int,
     stage: Stage,
     choices: Choices | None,
+    cells: Sequence[Ints] | None,
 ) -> Material:
     """All nuisances of the records that are there."""
     usable = rows.offered & rows.closed
     propensities: dict[str, Propensity] = {}
     for column in two_sided(rows):
         with stage(f"who answers {column.name}") if column.name not in given else nullcontext():
-            p = answering(column, X, rows.prompt_hash, given.get(column.name), seed)
+            p = answering(column, X, rows.prompt_hash, given.get(column.name), seed, cells)
         if p is not None:
             propensities[column.name] = p
     speaks = [rows.kind(name) for name in speaking(rows)]
@@ -264,7 +267,12 @@ def _nuisances(
 
 
 def answering(
-    column: Column, X: NDArray[Any], prompt: NDArray[Any], given: Floats | None, seed: int
+    column: Column,
+    X: NDArray[Any],
+    prompt: NDArray[Any],
+    given: Floats | None,
+    seed: int,
+    cells: Sequence[Ints] | None = None,
 ) -> Propensity | None:
     """P(feedback) of a kind: as given, and fitted out of fold where it is not.
 
@@ -274,6 +282,7 @@ def answering(
         prompt: fold key. Shape [N].
         given: probabilities that the product set, NaN where it did not. Shape [N].
         seed: seed of the fit.
+        cells: count in these cells, from coarse to fine, instead of fitting on the features. Shape [N] each.
 
     Returns:
         None when there is something to fit and it has answers alone, or silence alone.
@@ -285,6 +294,8 @@ def answering(
         return propensity.logged(told, column.observed, usable=column.usable, **options)
     if not 0 < (column.observed & unknown).sum() < unknown.sum():
         return None
+    if cells is not None:
+        return propensity.cells(cells, column.observed, prompt, usable=column.usable, **options)
     model = partial(HeadClassifier, "linear", seed=seed, decays=PROPENSITY_DECAYS)
     fitted = propensity.fit(X, column.observed, prompt, model=model, usable=unknown, **options)
     if unknown.sum() == column.n:

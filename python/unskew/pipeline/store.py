@@ -14,7 +14,7 @@ from unskew.audit.users import Users, without
 from unskew.data import Choices, Examples, Store
 from unskew.evidence import Evidence
 from unskew.noise import Noise, known
-from unskew.pipeline.config import TrainConfig, featurizer
+from unskew.pipeline.config import CELLS, TrainConfig, featurizer
 from unskew.pipeline.material import Material, Stage, estimate, from_gold, with_users
 from unskew.pipeline.run import plain
 from unskew.propensity import FLOOR, Propensity
@@ -76,13 +76,14 @@ def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> 
         X = features.cached(featurizer(settings.features), prompts, responses, store.path / "features")
     rates = {name: known(*pair, kind=name) for name, pair in settings.noise.items()}
     pairs = data.choices(store, rows)
-    given = _given(settings.propensity, rows)
+    counted = settings.propensity == CELLS
+    given = _given(None if counted else settings.propensity, rows)
     found = store.load("nuisances", "nuisances", current=True)
     if found is not None and found[2] is not None and found[1]["made_from"] == made_from:
         read = _read(found[1], found[2], rows, X, rates, pairs)
         return replace(read, given=given), found[0]
     options: dict[str, Any] = {"known": rates, "given": given, "seed": settings.seed, "choices": pairs}
-    options["user_cap"] = settings.user_cap
+    options |= {"user_cap": settings.user_cap, "cells": data.levels(store, rows) if counted else None}
     material = estimate(rows, X, stage=stage, **options)
     document, table = _write(material, made_from)
     return material, store.attach("nuisances", "nuisances", document, table)
