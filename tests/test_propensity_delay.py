@@ -121,6 +121,18 @@ def test_the_variance_is_the_one_that_is_seen_and_the_bias_is_gone():
     assert (np.abs(rate - true) < 1.96 * np.sqrt(variance)).mean() == pytest.approx(0.95, abs=0.03)
 
 
+def test_one_open_response_in_ten_biases_naive_rates_five_times_as_much():
+    naive, ours = [], []
+    for seed in range(60):
+        delay, age, cell = world(seed, n=3000, young=0.1 / 0.9)
+        rows, finished = np.bincount(cell), np.bincount(cell, ~np.isnan(delay))  # what the log will show
+        naive.append(np.bincount(cell, delay <= age) / finished - 1)
+        ours.append(corrected(delay, age, delays(delay, age), cell).rate * rows / finished - 1)
+    bias, left = np.abs(np.mean(naive, 0)), np.abs(np.mean(ours, 0))
+    assert (bias > 0.005).all()
+    assert (bias > 5 * left).all()
+
+
 def test_too_few_old_answers_leave_the_variance_infinite():
     found = delays(
         [1, 5], [3, 9]

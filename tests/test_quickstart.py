@@ -204,7 +204,8 @@ def hopeless(tmp_path_factory) -> Path:
 
 
 def test_hopeless_log_without_gold_is_red_refused_and_the_reason_for_going_on_is_kept(hopeless, tmp_path):
-    assert pipeline.audit_store(hopeless)["colour"] == "red"
+    found = pipeline.audit_store(hopeless)
+    assert (found["colour"], found["notes"]) == ("red", [])
     with pytest.raises(pipeline.Refused, match="--accept-red") as refused:
         pipeline.train(hopeless, tmp_path / "run")
     assert not (tmp_path / "run" / "model").exists()

@@ -31,11 +31,12 @@ def flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def verdict_text(verdict: dict[str, Any]) -> str:
-    """The audit for a terminal: colour, sentences, then the gates that are not green."""
+    """The audit for a terminal: colour, sentences, the gates that are not green, then what counts say."""
     colour = {"green": "green", "amber": "yellow", "red": "red"}[verdict["colour"]]
     lines = [f"[bold {colour}]audit: {verdict['colour']}[/]", *map(escape, verdict["sentences"])]
     lines += [f"[{'red' if g['colour'] == 'red' else 'yellow'}]{g['colour']}[/] {escape(g['sentence'])}"
               for g in verdict["gates"] if g["colour"] != "green"]  # fmt: skip
+    lines += [f"[dim]note[/] {escape(sentence)}" for sentence in verdict.get("notes", [])]
     allowed = ", ".join(name.replace("_", " ") for name in verdict["allowed"]) or "none"
     return "\n".join([*lines, f"estimators allowed: {allowed}"])
 

@@ -18,6 +18,7 @@ from unskew.pipeline.auto import choose, decisions
 from unskew.pipeline.config import Refused, TrainConfig, featurizer
 from unskew.pipeline.ground import of_pairs, of_responses
 from unskew.pipeline.material import Material, Stage, judge
+from unskew.pipeline.notes import notes
 from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNSAFE, Recipe, Target, pairs, recipe_of
 from unskew.pipeline.refute import refute
 from unskew.pipeline.run import SCALE, Unit, describe, plain, recovered, write_run
@@ -53,9 +54,9 @@ def audit_store(
         stage: shows what is under way.
 
     Returns:
-        The verdict (see `audit.Verdict.to_dict`), with `nuisances`, `audit` (ids in the store),
-        `gold_rejected`: a sentence for each gold line that could not be used, and, if asked for,
-        `refutations`, or `not_refuted`: why there are none.
+        The verdict (see `audit.Verdict.to_dict`), with `notes` (what counts say beside it), `nuisances`,
+        `audit` (ids in the store), `gold_rejected`: a sentence for each gold line that could not be used,
+        and, if asked for, `refutations`, or `not_refuted`: why there are none.
 
     Raises:
         FileNotFoundError: no store, or no gold file.
@@ -65,7 +66,8 @@ def audit_store(
     rejected = keep_gold(opened, gold)[1] if gold is not None else []
     material, nuisances = open_material(opened, settings, stage)
     found = judge(material)
-    document = {**found.to_dict(), "nuisances": nuisances}
+    said = notes(opened, material.as_logged().examples)
+    document = {**found.to_dict(), "notes": said, "nuisances": nuisances}
     if refutations:
         with stage("trying to refute it"):
             try:
