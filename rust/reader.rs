@@ -11,4 +11,5 @@ pub mod json;
 pub mod line;
 pub mod lines;
 mod strict;
+pub mod tree;
 mod typed;
