@@ -3,18 +3,22 @@
 mod books;
 mod commit;
 mod read;
+mod survey;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use books::{Budget, FileReport, Report, Sample};
+pub use survey::{Survey, survey};
 
 use crate::error::{Error, Result};
 use crate::event::hash::Key;
 use crate::event::{Bad, Reason};
 use crate::join::{Fate, State};
 use crate::key::{Secret, Space};
+use crate::mapping::Mapping;
 use crate::reader::input::{self, STDIN};
 use crate::store::derived::{Quarantine, Refused};
 use crate::store::facts::{Events, Impressions, Lineage};
@@ -40,6 +44,8 @@ pub struct Options {
     pub lateness: i64,
     /// Keep the bytes of refused lines.
     pub keep_raw: bool,
+    /// What the records are; canonical when absent.
+    pub mapping: Option<Arc<Mapping>>,
 }
 
 /// How far a run is.
@@ -64,7 +70,7 @@ pub fn ingest(
     let inputs = absolute(inputs)?;
     let mut store = Store::lock(root)?;
     let mut run = Run::new(&store, options)?;
-    let plan = run.plan(&inputs);
+    let plan = run.plan(&inputs)?;
     let outcome = if plan.is_empty() && run.settings_stand(&store) {
         Ok(false)
     } else {
@@ -163,21 +169,36 @@ impl<'a> Run<'a> {
     }
 
     /// The inputs worth opening, with their sources.
-    fn plan(&mut self, inputs: &[PathBuf]) -> Vec<(PathBuf, usize)> {
+    fn plan(&mut self, inputs: &[PathBuf]) -> Result<Vec<(PathBuf, usize)>> {
         let named = |(src, source): (usize, &Source)| (source.path.clone(), src);
         let known: HashMap<String, usize> = self.sources.iter().enumerate().map(named).collect();
+        let mapping = self
+            .options
+            .mapping
+            .as_ref()
+            .map(|mapping| mapping.id.clone());
         let mut plan = Vec::new();
         for path in inputs {
             let name = path.display().to_string();
             let known = known.get(&name).copied().filter(|_| name != STDIN);
             let src = known.unwrap_or_else(|| {
                 self.sources.push(Source {
-                    path: name,
+                    path: name.clone(),
+                    mapping: mapping.clone(),
                     ..Source::default()
                 });
                 self.sources.len() - 1
             });
             self.named.push(src);
+            if self
+                .sources
+                .get(src)
+                .is_some_and(|source| source.mapping != mapping)
+            {
+                return Err(Error::Value(format!(
+                    "{name}: it was ingested with another mapping before; use that one again, or make a new store"
+                )));
+            }
             let stands = known.is_some()
                 && self
                     .sources
@@ -187,7 +208,7 @@ impl<'a> Run<'a> {
                 plan.push((path.clone(), src));
             }
         }
-        plan
+        Ok(plan)
     }
 
     fn load(&mut self, store: &Store) -> Result<()> {

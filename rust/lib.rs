@@ -8,6 +8,7 @@
 //! | [`reader`] | bytes to rows: inputs, lines, strict JSON, ordered threads |
 //! | [`join`] | which row stands, what feedback is about, observations, pairs, the digest |
 //! | [`count`] | exact counters |
+//! | [`mapping`] | records of other products as canonical rows |
 //! | [`loss`] | loss, slope and counts of rows in one pass |
 //! | [`store`] | tables, ledger, commit, verification |
 //! | [`ingest`] | one run from inputs to commit |
@@ -19,6 +20,7 @@ pub mod ingest;
 pub mod join;
 pub mod key;
 pub mod loss;
+pub mod mapping;
 #[cfg(feature = "python")]
 mod python;
 pub mod reader;

@@ -1,6 +1,7 @@
 //! The Python boundary, and the only file that knows of PyO3: convert, release the lock, call, wrap.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pyo3::create_exception;
 use pyo3::exceptions::{
@@ -11,9 +12,10 @@ use serde::Serialize;
 
 use crate::error::{Error, Result, guarded};
 use crate::event::{Kind, time};
-use crate::ingest::{Budget, Options, Progress, ingest as run};
+use crate::ingest::{Budget, Options, Progress, ingest as run, survey as look};
 use crate::key::Secret;
 use crate::loss::{Entry, Folded, Form, Loss, Raw, Real, Rows, loss as sum};
+use crate::mapping::Mapping;
 use crate::store::{self, Store};
 use crate::unchecked::{Element, Fresh, numbers};
 
@@ -64,7 +66,8 @@ fn json(document: &impl Serialize) -> Result<String> {
 #[pyfunction]
 #[pyo3(signature = (
     inputs, store, *, source = "canonical", key_file = None, max_bad = None, until = None, threads = 0,
-    window_us = 604_800_000_000, lateness_us = 86_400_000_000, keep_raw = false, progress = None
+    window_us = 604_800_000_000, lateness_us = 86_400_000_000, keep_raw = false, mapping = None,
+    progress = None
 ))]
 #[allow(clippy::too_many_arguments)] // the command line's flags, one each
 fn ingest(
@@ -79,6 +82,7 @@ fn ingest(
     window_us: i64,
     lateness_us: i64,
     keep_raw: bool,
+    mapping: Option<&str>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     if window_us < 0 || lateness_us < 0 {
@@ -96,6 +100,7 @@ fn ingest(
         window: window_us,
         lateness: lateness_us,
         keep_raw,
+        mapping: mapping.map(Mapping::parse).transpose()?.map(Arc::new),
     };
     let mut raised = None;
     let mut tell = |done: Progress| {
@@ -111,6 +116,46 @@ fn ingest(
         })
     };
     let outcome = py.detach(|| guarded(|| json(&run(&inputs, &store, &options, &mut tell)?)));
+    outcome.map_err(|error| raised.take().unwrap_or_else(|| error.into()))
+}
+
+/// Read logs without writing anything; returns what is in them as JSON.
+#[pyfunction]
+#[pyo3(signature = (
+    inputs, *, source = "canonical", until = None, window_us = 604_800_000_000, lateness_us = 86_400_000_000,
+    mapping = None
+))]
+fn survey(
+    py: Python<'_>,
+    inputs: Vec<PathBuf>,
+    source: &str,
+    until: Option<&str>,
+    window_us: i64,
+    lateness_us: i64,
+    mapping: Option<&str>,
+) -> PyResult<String> {
+    let until = until.map(|text| time::parse("until", text)).transpose();
+    let options = Options {
+        source: source.to_owned(),
+        secret: Secret::new(&[0; 32])?, // no pseudonym leaves a survey
+        budget: Budget::Default,
+        until: until.map_err(|bad| PyValueError::new_err(format!("until: {}", bad.message)))?,
+        threads: 1,
+        window: window_us,
+        lateness: lateness_us,
+        keep_raw: false,
+        mapping: mapping.map(Mapping::parse).transpose()?.map(Arc::new),
+    };
+    let mut raised = None;
+    let mut tell = |_| {
+        Python::attach(|py| {
+            py.check_signals().map_err(|error| {
+                raised = Some(error);
+                Error::Interrupted
+            })
+        })
+    };
+    let outcome = py.detach(|| guarded(|| json(&look(&inputs, &options, &mut tell)?)));
     outcome.map_err(|error| raised.take().unwrap_or_else(|| error.into()))
 }
 
@@ -258,6 +303,7 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("StoreLocked", module.py().get_type::<StoreLocked>())?;
     module.add("ChecksumError", module.py().get_type::<ChecksumError>())?;
     module.add_function(wrap_pyfunction!(ingest, module)?)?;
+    module.add_function(wrap_pyfunction!(survey, module)?)?;
     module.add_function(wrap_pyfunction!(open_store, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;
     module.add_function(wrap_pyfunction!(attach, module)?)?;

@@ -27,13 +27,25 @@ def ingest(
     window_us: int = 604_800_000_000,
     lateness_us: int = 86_400_000_000,
     keep_raw: bool = False,
+    mapping: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> str:
     """Read logs into a store, in one commit or not at all; returns the report as JSON.
 
     `threads=0` means two; `max_bad` is `"N"` or `"P%"`; `until` is RFC 3339; `progress(bytes, lines)` may
-    raise to stop.
+    raise to stop; `mapping` is the table of a `SourceMapping`, None for canonical lines.
     """
+
+def survey(
+    inputs: Sequence[str | PathLike[str]],
+    *,
+    source: str = "canonical",
+    until: str | None = None,
+    window_us: int = 604_800_000_000,
+    lateness_us: int = 86_400_000_000,
+    mapping: str | None = None,
+) -> str:
+    """Read logs without writing anything; returns what is in them as JSON."""
 
 def open_store(path: str | PathLike[str]) -> str:
     """The newest ledger entry of a store as JSON."""

@@ -22,7 +22,11 @@ pub fn parse(field: &'static str, text: &str) -> Result<i64, Bad> {
             "not an RFC 3339 time with a zone, such as 2026-05-04T10:11:12Z",
         )
     };
-    let time = fields(text.as_bytes()).ok_or_else(wrong)?;
+    within(field, fields(text.as_bytes()).ok_or_else(wrong)?)
+}
+
+/// `time`, if it is one that is accepted.
+pub fn within(field: &'static str, time: i64) -> Result<i64, Bad> {
     if !(FIRST..END).contains(&time) {
         return Err(Bad::new(
             Reason::TimeRange,

@@ -195,7 +195,7 @@ impl Run<'_> {
     pub(super) fn check_budget(&self) -> Result<()> {
         let (balance, reasons) = self.changes();
         let (lines, quarantined) = (
-            balance.lines.max(0) as u64,
+            (balance.lines + balance.expanded).max(0) as u64,
             balance.quarantined.max(0) as u64,
         );
         let budget = self.options.budget.of(lines);

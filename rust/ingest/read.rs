@@ -21,7 +21,7 @@ use crate::store::ledger::Torn;
 const MOST_ROWS: usize = (1 << 32) - (1 << 25);
 
 /// What passes through the threads: pieces on the way in, parsed lines on the way out.
-enum Item<T> {
+pub(super) enum Item<T> {
     Lines {
         src: usize,
         compressed: bool,
@@ -48,7 +48,8 @@ impl Run<'_> {
             .map(|(path, src)| (path, src, mark(src)))
             .collect();
         let worker = |_| {
-            let mut parser = Parser::new(options.secret.clone(), &options.source);
+            let mut parser = Parser::new(options.secret.clone(), &options.source)
+                .mapped(options.mapping.clone());
             move |item| match item {
                 Item::Lines {
                     src,
@@ -120,14 +121,16 @@ impl Run<'_> {
                 if self.read.insert(src) {
                     self.resume(src);
                 }
-                let count = parsed.lines.len();
                 let begin = parsed.lines.first().map_or(0, |line| line.offset);
-                for (at, line) in parsed.lines.iter().enumerate() {
-                    let whole = parsed.terminated || at + 1 < count;
+                let last = parsed.lines.last().map_or(0, |line| line.offset);
+                for line in &parsed.lines {
+                    let whole = parsed.terminated || line.offset < last;
                     self.line(src, line, &parsed, begin, (whole, compressed))?;
-                    self.done.bytes += line.length + u64::from(whole);
+                    if !line.more {
+                        self.done.bytes += line.length + u64::from(whole);
+                        self.done.lines += 1;
+                    }
                 }
-                self.done.lines += count as u64;
                 Ok(())
             }
         }
@@ -160,13 +163,13 @@ impl Run<'_> {
         };
         let from = Lineage {
             src: src as u32,
-            line: source.lines + 1,
+            line: source.lines + u64::from(!line.more),
             off: line.offset,
             len: line.length,
         };
         let torn = matches!(&line.what, What::Bad(bad) if bad.reason == Reason::Torn);
         let kept_open = torn && !compressed && source.path != STDIN;
-        if !kept_open {
+        if !kept_open && !line.more {
             source.mark.text = line.offset + line.length + u64::from(whole);
             source.open = !whole;
             source.lines += u64::from(!continued);
@@ -174,9 +177,14 @@ impl Run<'_> {
         if continued {
             return Ok(());
         }
-        source.balance.lines += 1;
+        if line.more {
+            source.balance.expanded += 1;
+        } else {
+            source.balance.lines += 1;
+        }
         match &line.what {
             What::Blank => source.balance.blank += 1,
+            What::Skipped => source.balance.skipped += 1,
             What::Row(Row::Impression(row)) => {
                 let row = row.text(&parsed.arena);
                 let fate = self.state.impression(&row, from.src);
@@ -231,7 +239,7 @@ impl Run<'_> {
 }
 
 /// Reads one input to its end; false when nobody listens any more.
-fn deliver(
+pub(super) fn deliver(
     path: &Path,
     src: usize,
     mark: Option<&input::Mark>,

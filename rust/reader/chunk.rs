@@ -6,25 +6,32 @@ use super::json::is_whole_object;
 use super::line::{Parser, Row};
 use super::lines::{MAX_LINE, Piece};
 use crate::event::{Bad, Reason};
+use crate::mapping::UNMAPPED;
 
-/// What a line turned out to be.
+/// What a record turned out to be; a canonical line is one record.
 #[derive(Debug)]
 pub enum What {
     /// A row.
     Row(Row),
     /// White space.
     Blank,
+    /// Sound, but not carried by the mapping.
+    Skipped,
     /// Refused.
     Bad(Bad),
 }
 
-/// A line with its place.
+/// A record with the place of its line.
 #[derive(Debug)]
 pub struct Line {
     /// Text offset of its first byte.
     pub offset: u64,
     /// Length without the newline.
     pub length: u64,
+    /// Whether the line gave a record before this one.
+    pub more: bool,
+    /// Number of the rule of the mapping.
+    pub rule: u16,
     /// Its content.
     pub what: What,
 }
@@ -55,12 +62,13 @@ pub fn parse(parser: &mut Parser, source: &str, piece: Piece) -> Parsed {
             length,
             terminated,
         } => {
-            let what = What::Bad(too_long());
             return Parsed {
                 lines: vec![Line {
                     offset,
                     length,
-                    what,
+                    more: false,
+                    rule: UNMAPPED,
+                    what: What::Bad(too_long()),
                 }],
                 terminated,
                 ..Parsed::default()
@@ -79,11 +87,15 @@ pub fn parse(parser: &mut Parser, source: &str, piece: Piece) -> Parsed {
             Some(text) => text.get(from..to),
             None => from_utf8(line).ok(),
         };
-        let what = classify(parser, line, text, whole, &mut arena);
-        lines.push(Line {
-            offset: offset + from as u64,
-            length: line.len() as u64,
-            what,
+        let first = lines.len();
+        classify(parser, line, text, whole, &mut arena, &mut |rule, what| {
+            lines.push(Line {
+                offset: offset + from as u64,
+                length: line.len() as u64,
+                more: lines.len() > first,
+                rule,
+                what,
+            });
         });
         from = to + 1;
     }
@@ -101,28 +113,37 @@ fn classify(
     text: Option<&str>,
     whole: bool,
     arena: &mut String,
-) -> What {
+    give: &mut impl FnMut(u16, What),
+) {
     if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
-        return What::Blank;
+        return give(UNMAPPED, What::Blank);
     }
     let parsed = if line.len() > MAX_LINE {
         Err(too_long())
     } else if memchr::memchr(0, line).is_some() {
         Err(Bad::new(Reason::Nul, "", "a NUL byte"))
     } else if let Some(text) = text {
-        parser.parse(text, arena)
+        match parser.mapping() {
+            None => parser
+                .parse(text, arena)
+                .map(|row| give(UNMAPPED, What::Row(row))),
+            Some(mapping) => parser.records(&mapping, text, arena, &mut |rule, row| {
+                give(
+                    rule,
+                    row.map_or_else(What::Bad, |row| row.map_or(What::Skipped, What::Row)),
+                );
+            }),
+        }
     } else {
         Err(Bad::new(Reason::Utf8, "", "not UTF-8"))
     };
-    match parsed {
-        Ok(row) => What::Row(row),
-        Err(_) if !whole && !text.is_some_and(is_whole_object) => What::Bad(Bad::new(
-            Reason::Torn,
-            "",
-            "the last line ends without a newline and is not complete",
-        )),
-        Err(bad) => What::Bad(bad),
-    }
+    let Err(bad) = parsed else { return };
+    let torn = !whole && !text.is_some_and(is_whole_object);
+    let torn = torn.then(|| {
+        let message = "the last line ends without a newline and is not complete";
+        Bad::new(Reason::Torn, "", message)
+    });
+    give(UNMAPPED, What::Bad(torn.unwrap_or(bad)));
 }
 
 fn too_long() -> Bad {

@@ -5,9 +5,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{
-    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::strict::{Check, Name, Nested, classify, repeated, repeats};
@@ -66,10 +64,12 @@ pub enum Value<'de> {
     Raw(&'de str),
     /// An array or object in another field.
     Nested,
+    /// A time that a mapping has read: microseconds since 1970.
+    Instant(i64),
 }
 
 /// The fields of one line.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fields<'de> {
     values: [Value<'de>; FIELDS],
     /// Keys that the format does not know, with their values as written, in the order of the line.
@@ -81,6 +81,13 @@ impl<'de> Fields<'de> {
     pub fn get(&self, field: Field) -> Value<'de> {
         self.values.get(field as usize).copied().unwrap_or_default()
     }
+
+    /// Gives a field its value.
+    pub fn set(&mut self, field: Field, value: Value<'de>) {
+        if let Some(slot) = self.values.get_mut(field as usize) {
+            *slot = value;
+        }
+    }
 }
 
 /// The fields of the object on `line`; strings of known fields go to the end of `arena`.
@@ -91,12 +98,8 @@ pub fn scan<'de>(line: &'de str, arena: &mut String) -> Result<Fields<'de>, Bad>
             Err(error) => classify(&error, line),
         });
     }
-    let fields = Fields {
-        values: [Value::Absent; FIELDS],
-        unknown: Vec::new(),
-    };
     let mut scan = Scan {
-        fields,
+        fields: Fields::default(),
         arena,
         check: Check::default(),
     };
@@ -171,12 +174,7 @@ impl<'de> Visitor<'de> for &mut Scan<'_, 'de> {
                     check: &mut self.check,
                 })?
             };
-            let slot = self
-                .fields
-                .values
-                .get_mut(field as usize)
-                .ok_or_else(|| A::Error::custom("field"))?;
-            *slot = value;
+            self.fields.set(field, value);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One line to one typed row, or to the reason why not.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 
@@ -10,6 +11,7 @@ use crate::event::row::{Feedback, Impression, Key, Span, Target, Winner};
 use crate::event::value::{self, Scalar};
 use crate::event::{Bad, Kind, Reason};
 use crate::key::{Secret, Space};
+use crate::mapping::{Draft, Found, Make, Mapping};
 
 /// A parsed line.
 #[derive(Debug)]
@@ -50,6 +52,7 @@ const CACHED: usize = 1 << 16;
 pub struct Parser {
     secret: Secret,
     source: String,
+    mapping: Option<Arc<Mapping>>,
     users: HashMap<String, Key>,
     sessions: HashMap<String, Key>,
 }
@@ -60,9 +63,20 @@ impl Parser {
         Self {
             secret,
             source: source.to_owned(),
+            mapping: None,
             users: HashMap::new(),
             sessions: HashMap::new(),
         }
+    }
+
+    /// The same for the records of another product; none = canonical lines.
+    pub fn mapped(self, mapping: Option<Arc<Mapping>>) -> Self {
+        Self { mapping, ..self }
+    }
+
+    /// The mapping, if lines are not canonical.
+    pub fn mapping(&self) -> Option<Arc<Mapping>> {
+        self.mapping.clone()
     }
 
     /// The row on `line`; its text is appended to `arena`, or nothing is.
@@ -100,16 +114,42 @@ impl Parser {
                 fields.unknown.push((Cow::Borrowed(field.name()), raw));
             }
         }
+        let make = match kind.as_str() {
+            "impression" => Make::Impression,
+            "feedback" => Make::Feedback,
+            _ => Make::Choice,
+        };
+        self.typed(make, fields, arena)
+    }
+
+    fn typed(&mut self, make: Make, fields: Fields<'_>, arena: &mut String) -> Result<Row, Bad> {
         let mut line = Line {
             fields,
             arena,
             parser: self,
         };
-        match kind.as_str() {
-            "impression" => line.impression().map(|row| Row::Impression(Box::new(row))),
-            "feedback" => line.feedback().map(|row| Row::Feedback(Box::new(row))),
-            _ => line.choice().map(|row| Row::Feedback(Box::new(row))),
+        match make {
+            Make::Impression => line.impression().map(|row| Row::Impression(Box::new(row))),
+            Make::Feedback => line.feedback().map(|row| Row::Feedback(Box::new(row))),
+            Make::Choice => line.choice().map(|row| Row::Feedback(Box::new(row))),
         }
+    }
+
+    /// Gives every record on `line` with the number of its rule: a row, nothing when it is skipped, or why not.
+    pub fn records(
+        &mut self,
+        mapping: &Mapping,
+        line: &str,
+        arena: &mut String,
+        give: &mut impl FnMut(u16, Result<Option<Row>, Bad>),
+    ) -> Result<(), Bad> {
+        mapping.apply(line, arena, |arena, Found { rule, draft }| {
+            let typed = |draft: Draft| self.typed(draft.make, draft.fields(), arena);
+            let row = draft.and_then(|draft| draft.map(typed).transpose());
+            let kept = matches!(row, Ok(Some(_)));
+            give(rule, row);
+            kept
+        })
     }
 
     pub(super) fn person(&mut self, role: &'static str, id: &str) -> Key {
@@ -227,7 +267,7 @@ impl Line<'_, '_> {
             Value::Big(value) => (Scalar::Number(value as f64), None),
             Value::Float(value) => (Scalar::Number(value), None),
             Value::Text(span) => (Scalar::Text(span.of(self.arena)), Some(span)),
-            Value::Raw(_) | Value::Nested => {
+            Value::Raw(_) | Value::Nested | Value::Instant(_) => {
                 return Err(wrong(Field::Value, "a number, a bool or a string"));
             }
         };

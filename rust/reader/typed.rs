@@ -81,6 +81,9 @@ impl Line<'_, '_> {
     }
 
     pub(super) fn time(&self, field: Field) -> Result<Option<i64>, Bad> {
+        if let Value::Instant(at) = self.fields.get(field) {
+            return time::within(field.name(), at).map(Some);
+        }
         self.text(field)?
             .map(|text| time::parse(field.name(), text.of(self.arena)))
             .transpose()

@@ -21,7 +21,9 @@ pub const VERSION: u32 = 1;
 /// Folder of the ledger.
 pub const FOLDER: &str = "ledger";
 
-/// Where lines went; `lines = committed + duplicate + quarantined + blank`.
+/// Where lines went; `lines + expanded = committed + duplicate + quarantined + blank + skipped`.
+///
+/// The last two are those of mappings: records beyond the first of their line, and records that are not carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Balance {
@@ -30,12 +32,21 @@ pub struct Balance {
     pub duplicate: i64,
     pub quarantined: i64,
     pub blank: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub expanded: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: i64,
+}
+
+fn is_zero(count: &i64) -> bool {
+    *count == 0
 }
 
 impl Balance {
     /// Whether every line is accounted for.
     pub fn holds(&self) -> bool {
-        self.lines == self.committed + self.duplicate + self.quarantined + self.blank
+        let sound = self.committed + self.duplicate + self.blank + self.skipped;
+        self.lines + self.expanded == sound + self.quarantined
     }
 
     /// The sum of two.
@@ -46,6 +57,8 @@ impl Balance {
             duplicate: self.duplicate + sign * other.duplicate,
             quarantined: self.quarantined + sign * other.quarantined,
             blank: self.blank + sign * other.blank,
+            expanded: self.expanded + sign * other.expanded,
+            skipped: self.skipped + sign * other.skipped,
         }
     }
 }
@@ -76,6 +89,9 @@ pub struct Source {
     pub balance: Balance,
     /// Refused lines by reason.
     pub reasons: BTreeMap<String, u64>,
+    /// Checksum of the mapping it was read with, none for canonical lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapping: Option<String>,
     /// Committed lines now refused for their clock; the join decides anew in every commit.
     pub skew: u64,
 }

@@ -1,0 +1,250 @@
+//! A look at inputs that writes nothing: what is in them, and what would come of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::read::{Item, deliver};
+use super::{Options, Progress, absolute, books};
+use crate::error::Result;
+use crate::join::attribute::Windows;
+use crate::join::derive::derive;
+use crate::join::{Fate, State};
+use crate::mapping::UNMAPPED;
+use crate::reader::chunk::{self, Line, Parsed, What};
+use crate::reader::line::{Parser, Row};
+use crate::reader::tree::{Node, Shape, grow, inside};
+use crate::store::ledger::Balance;
+
+/// Most names of fields that are listed.
+const MOST_FIELDS: usize = 10_000;
+
+/// What inputs hold.
+#[derive(Debug, Default, Serialize)]
+#[allow(missing_docs)]
+pub struct Survey {
+    pub balance: Balance,
+    /// Refused records by reason.
+    pub quarantine: BTreeMap<String, u64>,
+    /// Records by rule of the mapping; those without a rule under "".
+    pub rules: BTreeMap<String, u64>,
+    /// Impressions that name each of these fields.
+    pub known: BTreeMap<&'static str, u64>,
+    /// Live rows: impressions, silent, feedback.
+    pub live: BTreeMap<&'static str, u64>,
+    pub kinds: BTreeMap<String, u64>,
+    pub states: BTreeMap<String, u64>,
+    /// How often each field stands in the lines, by path; items of lists under `*`, pairs under their key.
+    pub fields: BTreeMap<String, u64>,
+    pub bytes: u64,
+}
+
+/// Reads `inputs` as a run with these options into an empty store would.
+pub fn survey(
+    inputs: &[PathBuf],
+    options: &Options,
+    progress: &mut dyn FnMut(Progress) -> Result<()>,
+) -> Result<Survey> {
+    let mut parser =
+        Parser::new(options.secret.clone(), &options.source).mapped(options.mapping.clone());
+    let mut look = Look {
+        options,
+        survey: Survey::default(),
+        state: State::default(),
+        fields: HashMap::new(),
+        nodes: Vec::new(),
+    };
+    for (src, path) in absolute(inputs)?.iter().enumerate() {
+        let mut failed = None;
+        deliver(path, src, None, &mut |item| match item {
+            Item::Lines { content, .. } => {
+                let parsed = chunk::parse(&mut parser, &options.source, content);
+                look.take(&parsed, src as u32);
+                let done = Progress {
+                    bytes: look.survey.bytes,
+                    lines: look.survey.balance.lines as u64,
+                };
+                failed = progress(done).err();
+                failed.is_none()
+            }
+            _ => true,
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+    look.done()
+}
+
+struct Look<'a> {
+    options: &'a Options,
+    survey: Survey,
+    state: State,
+    fields: HashMap<String, u64>,
+    nodes: Vec<Node>,
+}
+
+impl Look<'_> {
+    fn take(&mut self, parsed: &Parsed, src: u32) {
+        let begin = parsed.lines.first().map_or(0, |line| line.offset);
+        for line in &parsed.lines {
+            self.line(line, parsed, src);
+            if !line.more {
+                self.survey.bytes += line.length + 1;
+                let from = (line.offset - begin) as usize;
+                let to = from + line.length as usize;
+                let text = parsed.bytes.get(from..to);
+                if let Some(text) = text.and_then(|bytes| std::str::from_utf8(bytes).ok()) {
+                    self.names(text);
+                }
+            }
+        }
+    }
+
+    fn line(&mut self, line: &Line, parsed: &Parsed, src: u32) {
+        let balance = &mut self.survey.balance;
+        balance.lines += i64::from(!line.more);
+        balance.expanded += i64::from(line.more);
+        if let Some(mapping) = &self.options.mapping
+            && !matches!(line.what, What::Blank)
+        {
+            let name = mapping.names.get(line.rule as usize).cloned();
+            let refused = line.rule == UNMAPPED && matches!(line.what, What::Bad(_));
+            if !refused {
+                *self
+                    .survey
+                    .rules
+                    .entry(name.unwrap_or_default())
+                    .or_default() += 1;
+            }
+        }
+        let fate = match &line.what {
+            What::Blank => {
+                balance.blank += 1;
+                return;
+            }
+            What::Skipped => {
+                balance.skipped += 1;
+                return;
+            }
+            What::Bad(bad) => {
+                balance.quarantined += 1;
+                books::count(&mut self.survey.quarantine, bad.reason, 1);
+                return;
+            }
+            What::Row(Row::Impression(row)) => {
+                let fate = self.state.impression(&row.text(&parsed.arena), src);
+                if matches!(fate, Fate::New) {
+                    for (name, known) in [
+                        ("policy_prob", row.policy_prob.is_some()),
+                        ("offered", row.offered.is_some()),
+                        ("user", row.user.is_some()),
+                        ("session", row.session.is_some()),
+                        ("request", row.request.is_some()),
+                        ("slot", row.slot.is_some()),
+                        ("model", row.model.is_some()),
+                    ] {
+                        *self.survey.known.entry(name).or_default() += u64::from(known);
+                    }
+                }
+                fate
+            }
+            What::Row(Row::Feedback(row)) => self.state.feedback(&row.text(&parsed.arena), src),
+        };
+        match fate {
+            Fate::New | Fate::Won { .. } => balance.committed += 1,
+            Fate::Lost { conflict: false } => balance.duplicate += 1,
+            Fate::Lost { conflict: true } => balance.quarantined += 1,
+        }
+        if let Fate::Won { conflict, .. } = fate {
+            balance.committed -= 1;
+            balance.duplicate += i64::from(!conflict);
+            balance.quarantined += i64::from(conflict);
+        }
+    }
+
+    /// Counts the fields of a line.
+    fn names(&mut self, text: &str) {
+        if !grow(text, &mut self.nodes) {
+            return;
+        }
+        let mut open = vec![(0, String::new())];
+        while let Some((at, path)) = open.pop() {
+            let Some(node) = self.nodes.get(at as usize) else {
+                continue;
+            };
+            if !matches!(node.shape, Shape::Object | Shape::Array) {
+                if self.fields.len() < MOST_FIELDS || self.fields.contains_key(&path) {
+                    *self.fields.entry(path).or_default() += 1;
+                }
+                continue;
+            }
+            inside(&self.nodes, at, |key, value| {
+                let name = match key.and_then(|key| self.nodes.get(key as usize)) {
+                    Some(key) => key.text(text).unwrap_or_default().into_owned(),
+                    None => "*".to_owned(),
+                };
+                let (name, value) = match self.pair(text, value).filter(|_| key.is_none()) {
+                    Some(pair) => pair,
+                    None => (name, value),
+                };
+                let before = if path.is_empty() {
+                    String::new()
+                } else {
+                    format!("{path}/")
+                };
+                open.push((value, before + &name));
+                ControlFlow::<()>::Continue(())
+            });
+        }
+    }
+
+    /// Key and value of `{key, value}`.
+    fn pair(&self, text: &str, of: u32) -> Option<(String, u32)> {
+        let (mut name, mut held, mut count) = (None, None, 0);
+        inside(&self.nodes, of, |key, value| {
+            let key = key.and_then(|key| self.nodes.get(key as usize));
+            match key.and_then(|key| key.text(text)).as_deref() {
+                Some("key") => {
+                    let node = self.nodes.get(value as usize);
+                    name = node
+                        .and_then(|node| node.text(text))
+                        .map(|name| name.into_owned());
+                }
+                Some("value") => held = Some(value),
+                _ => {}
+            }
+            count += 1;
+            ControlFlow::<()>::Continue(())
+        });
+        (count == 2).then_some(())?;
+        name.zip(held)
+    }
+
+    fn done(mut self) -> Result<Survey> {
+        let watermark = self.options.until.or_else(|| self.state.latest());
+        let windows = Windows {
+            window: self.options.window,
+            lateness: self.options.lateness,
+            watermark: watermark.unwrap_or(i64::MIN / 2),
+        };
+        let derived = derive(&self.state, &windows, |_| Ok(()))?;
+        let owned = |counts: BTreeMap<&str, u64>| {
+            counts
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect()
+        };
+        self.survey.live = BTreeMap::from([
+            ("impressions", derived.impressions),
+            ("silent", derived.silent),
+            ("feedback", derived.feedback),
+        ]);
+        self.survey.kinds = owned(derived.kinds);
+        self.survey.states = owned(derived.states);
+        self.survey.fields = self.fields.into_iter().collect();
+        Ok(self.survey)
+    }
+}

@@ -1,0 +1,15 @@
+//! Records of other products as canonical rows: a table says which record is what, and which path holds which field.
+//!
+//! `table` is what Python compiles a TOML file to, `path` finds values in a record, `cell` turns one into a field,
+//! `rows` applies the rules of a table to a line. The rows then pass the same checks as canonical lines.
+
+mod cell;
+mod path;
+mod rows;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub use rows::{Draft, Found};
+pub use table::{Make, Mapping, UNMAPPED};

@@ -1,0 +1,307 @@
+//! Values in a record: paths through objects, lists, JSON inside strings and lists of pairs.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use super::table::{Path, Step};
+use crate::reader::tree::{Node, Shape, grow, inside};
+
+/// The names under which OpenTelemetry writes a typed value.
+const TYPED: [&str; 7] = [
+    "stringValue",
+    "intValue",
+    "boolValue",
+    "doubleValue",
+    "arrayValue",
+    "kvlistValue",
+    "bytesValue",
+];
+
+/// A value: a node of a text; `pairs` when it lies in a list of pairs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct At {
+    text: u32,
+    node: u32,
+    pairs: bool,
+}
+
+/// An item on the way from the record to what is nested in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Item {
+    pub at: At,
+    /// Number in its list.
+    pub place: usize,
+    /// Its name, if it lies in an object.
+    pub name: Option<At>,
+    /// Number of the item it lies in; its own for the record.
+    pub parent: usize,
+}
+
+/// A text, its values, and the string it was found in.
+struct Text<'a> {
+    text: Cow<'a, str>,
+    nodes: Vec<Node>,
+    of: Option<At>,
+}
+
+/// A record, the texts inside its strings, and the items of the list at hand.
+pub(super) struct Record<'a> {
+    texts: Vec<Text<'a>>,
+    pub items: Vec<Item>,
+}
+
+impl<'a> Record<'a> {
+    /// The record on a line, unless the line breaks a rule of JSON.
+    pub fn new(line: &'a str) -> Option<Self> {
+        let mut nodes = Vec::with_capacity(64);
+        let sound = grow(line, &mut nodes)
+            && nodes
+                .first()
+                .is_some_and(|node| node.shape == Shape::Object);
+        let text = Text {
+            text: Cow::Borrowed(line),
+            nodes,
+            of: None,
+        };
+        sound.then(|| Self {
+            texts: vec![text],
+            items: Vec::new(),
+        })
+    }
+
+    /// The record itself.
+    pub const ROOT: At = At {
+        text: 0,
+        node: 0,
+        pairs: false,
+    };
+
+    /// What stands at `at`.
+    pub fn shape(&self, at: At) -> Shape {
+        self.node(at).map_or(Shape::Null, |(node, _)| node.shape)
+    }
+
+    /// The value as written.
+    pub fn raw(&self, at: At) -> &str {
+        self.node(at).map_or("null", |(node, text)| node.raw(text))
+    }
+
+    /// The text of a string.
+    pub fn text(&self, at: At) -> Option<Cow<'_, str>> {
+        self.node(at).and_then(|(node, text)| node.text(text))
+    }
+
+    fn node(&self, at: At) -> Option<(&Node, &str)> {
+        let text = self.texts.get(at.text as usize)?;
+        Some((text.nodes.get(at.node as usize)?, &text.text))
+    }
+
+    /// Everything at `path`, seen from `item`.
+    pub fn all(&mut self, path: &Path, item: usize) -> Vec<At> {
+        let above = self.above(item, path.up.unwrap_or(0));
+        let start = above.filter(|_| path.up.is_some());
+        let start = start.map_or(Self::ROOT, |item| item.at);
+        self.walk(start, &path.steps, item)
+    }
+
+    /// The item so many levels above `item`.
+    pub fn above(&self, item: usize, levels: usize) -> Option<&Item> {
+        let mut at = item;
+        for _ in 0..levels {
+            at = self.items.get(at)?.parent;
+        }
+        self.items.get(at)
+    }
+
+    /// Whether nothing is said at `at`: null, or an empty string.
+    pub fn empty(&self, at: At) -> bool {
+        matches!(self.raw(at), "null" | "\"\"")
+    }
+
+    /// What stands at the first of the paths where something fits, and whether any value was passed over.
+    ///
+    /// Null never counts, an empty string only if `empty`.
+    pub fn first(
+        &mut self,
+        paths: &[Path],
+        item: usize,
+        empty: bool,
+        fit: impl Fn(Shape) -> bool,
+    ) -> (Vec<At>, bool) {
+        let mut passed = false;
+        for path in paths {
+            let mut found = self.all(path, item);
+            found.retain(|at| match self.shape(*at) {
+                Shape::Null => false,
+                _ => empty || !self.empty(*at),
+            });
+            let before = found.len();
+            found.retain(|at| fit(self.shape(*at)));
+            passed |= found.len() < before;
+            if !found.is_empty() {
+                return (found, passed);
+            }
+        }
+        (Vec::new(), passed)
+    }
+
+    /// The values that a few steps lead to; paths inside them start from `item`.
+    pub fn walk(&mut self, start: At, steps: &[Step], item: usize) -> Vec<At> {
+        let mut found = vec![start];
+        for step in steps {
+            match step {
+                Step::Each => found = found.iter().flat_map(|at| self.items_of(*at)).collect(),
+                Step::Json => found = found.iter().filter_map(|at| self.parsed(*at)).collect(),
+                Step::Of(path) => {
+                    let name = self.all(path, item).first().and_then(|at| self.text(*at));
+                    let Some(name) = name.map(Cow::into_owned) else {
+                        return Vec::new();
+                    };
+                    found = found
+                        .iter()
+                        .filter_map(|at| self.named(*at, &name))
+                        .collect();
+                }
+                _ => {
+                    found = found.iter().filter_map(|at| self.step(*at, step)).collect();
+                }
+            }
+        }
+        found
+    }
+
+    fn step(&self, at: At, step: &Step) -> Option<At> {
+        match step {
+            Step::Key(key) => self.named(at, key),
+            Step::Where(key, is) => {
+                let value = self.named(at, key)?;
+                let text = self.text(value).unwrap_or_else(|| self.raw(value).into());
+                (text == *is).then_some(at)
+            }
+            Step::At(place) => {
+                let items = self.items_of(at);
+                let place = if *place < 0 {
+                    items.len() as i64 + place
+                } else {
+                    *place
+                };
+                items.get(usize::try_from(place).ok()?).copied()
+            }
+            Step::Pairs => Some(At { pairs: true, ..at }),
+            Step::Each | Step::Json | Step::Of(_) => None,
+        }
+    }
+
+    /// A member of an object, or of a list of pairs.
+    pub fn named(&self, at: At, name: &str) -> Option<At> {
+        self.member(at, name).map(|at| self.plain(at))
+    }
+
+    /// The items of a list, or the values of an object.
+    pub fn items_of(&self, at: At) -> Vec<At> {
+        let mut items = Vec::new();
+        if let Shape::Array | Shape::Object = self.shape(at) {
+            self.inside(at, |_, item| {
+                items.push(self.plain(item));
+                ControlFlow::<()>::Continue(())
+            });
+        }
+        items
+    }
+
+    /// The name of a value of an object: the node before it.
+    pub fn name_of(&self, container: At, value: At) -> Option<At> {
+        let node = value.node.checked_sub(1)?;
+        let named = self.shape(container) == Shape::Object && !container.pairs;
+        named.then_some(At { node, ..value })
+    }
+
+    fn inside<T>(&self, at: At, mut each: impl FnMut(&str, At) -> ControlFlow<T>) -> Option<T> {
+        let text = self.texts.get(at.text as usize)?;
+        inside(&text.nodes, at.node, |key, node| {
+            let key = key.and_then(|key| text.nodes.get(key as usize));
+            let key = key.and_then(|key| key.text(&text.text)).unwrap_or_default();
+            each(&key, At { node, ..at })
+        })
+    }
+
+    fn member(&self, at: At, name: &str) -> Option<At> {
+        let found = |at: At, name: &str| {
+            self.inside(at, |key, value| {
+                if key == name {
+                    ControlFlow::Break(value)
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+        };
+        match self.shape(at) {
+            Shape::Object => found(at, name),
+            Shape::Array if at.pairs => self.inside(at, |_, pair| {
+                let key = found(pair, "key").and_then(|key| self.text(key));
+                match key
+                    .is_some_and(|key| key == name)
+                    .then(|| found(pair, "value"))
+                {
+                    Some(Some(value)) => ControlFlow::Break(value),
+                    _ => ControlFlow::Continue(()),
+                }
+            }),
+            _ => None,
+        }
+    }
+
+    /// A typed value of OpenTelemetry without its type; other values as they are.
+    fn plain(&self, at: At) -> At {
+        let mut at = at;
+        while at.pairs && self.shape(at) == Shape::Object {
+            let inner = self.inside(at, |key, value| {
+                if TYPED.contains(&key) || key == "values" {
+                    ControlFlow::Break(value)
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+            match inner {
+                Some(inner) => at = inner,
+                None => break,
+            }
+        }
+        at
+    }
+
+    /// The JSON inside a string; an object or list as it is.
+    fn parsed(&mut self, at: At) -> Option<At> {
+        match self.shape(at) {
+            Shape::Object | Shape::Array => return Some(at),
+            Shape::Text { .. } => {}
+            _ => return None,
+        }
+        let known = self.texts.iter().position(|text| text.of == Some(at));
+        let number = match known {
+            Some(number) => number,
+            None => {
+                let text = self.text(at)?.into_owned();
+                let mut nodes = Vec::new();
+                if !grow(&text, &mut nodes) {
+                    nodes.clear();
+                }
+                self.texts.push(Text {
+                    text: Cow::Owned(text),
+                    nodes,
+                    of: Some(at),
+                });
+                self.texts.len() - 1
+            }
+        };
+        let whole = self
+            .texts
+            .get(number)
+            .is_some_and(|text| !text.nodes.is_empty());
+        whole.then_some(At {
+            text: number as u32,
+            node: 0,
+            pairs: false,
+        })
+    }
+}

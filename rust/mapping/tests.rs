@@ -1,0 +1,120 @@
+//! A table with every kind of step, over sound and broken lines.
+
+#![allow(clippy::unwrap_used)]
+
+use super::{Found, Make, Mapping, UNMAPPED};
+use crate::event::{Bad, Reason};
+
+const TABLE: &str = r#"{"names":["turn","vote","known"],"groups":[
+ {"each":[],"rules":[{"name":0,"make":"impression","when":[{"from":[{"up":0,"steps":[{"key":"type"}]}],"any":["turn",1]}],
+  "has":[{"up":0,"steps":[{"key":"id"}]}],"lacks":[],"extra":[["all",{"up":null,"steps":[]}]],"columns":[
+   {"field":"id","specs":[{"source":{"join":["hash",{"text":"-"},{"path":{"up":0,"steps":[{"key":"id"}]}}]}}]},
+   {"field":"messages","specs":[{"source":{"messages":{"each":[{"up":0,"steps":[{"key":"tree"}]}],
+     "last":{"up":0,"steps":[{"key":"last"}]},"parent":"up","drop":0,"role":[{"up":0,"steps":[{"key":"role"}]}],
+     "content":[{"up":0,"steps":[{"key":"c"},"each",{"where":["t","x"]},{"key":"c"}]}],"roles":{"h":"user"}}}}]},
+   {"field":"shown_at","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"at"}]}]},"time":{"units":6}}]},
+   {"field":"response","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"in"},"json",{"key":"a"},"pairs",{"key":"k"}]}]},"as":"text"}]},
+   {"field":"slot","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"slot"}]}]},"as":"number"}]}]}]},
+ {"each":[[{"key":"votes"},"each"],[{"key":"of"},"each"]],"rules":[
+  {"name":1,"make":"feedback","when":[],"has":[{"up":1,"steps":[{"key":"by"}]}],"lacks":[{"up":0,"steps":[{"key":"no"}]}],"extra":[],
+   "columns":[{"field":"id","specs":[{"source":{"join":[{"place":1},{"text":":"},{"place":0}]}}]},
+    {"field":"kind","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"k"}]}]},"map":{"up":"thumbs"},"else":"custom"}]},
+    {"field":"value","specs":[{"source":{"from":[{"up":null,"steps":[{"key":"tree"},{"of":{"up":0,"steps":[{"key":"k"}]}},{"at":-1}]}]},"map":{},"keep":true}]}]},
+  {"name":2,"make":null,"when":[],"has":[],"lacks":[{"up":1,"steps":[{"key":"by"}]}],"extra":[],"columns":[]}]}]}"#;
+
+const LINE: &str = r#"{"type":"turn","id":7,"at":1777889472.5,"slot":"3","last":"b","tree":{"a":{"role":"h","up":null,"c":[{"t":"x","c":"é"}]},"b":{"role":"h","up":"a","c":[]}},"in":"{\"a\":[{\"key\":\"k\",\"value\":{\"arrayValue\":{\"values\":[{\"intValue\":\"1\"}]}}}]}","votes":[{"by":"u","of":[{"k":"up"},{"no":1}]},{"of":[{},{}]}]}"#;
+
+/// Rule and make (or reason) of everything on a line.
+type All = Vec<(u16, Result<Option<Make>, Reason>)>;
+
+fn apply(mapping: &Mapping, line: &str) -> Result<(All, String), Bad> {
+    let (mut arena, mut all) = ("source".to_owned(), Vec::new());
+    mapping.apply(line, &mut arena, |_, Found { rule, draft }| {
+        let made = draft.map(|draft| draft.map(|draft| draft.make));
+        let kept = matches!(made, Ok(Some(Make::Impression)));
+        all.push((rule, made.map_err(|bad| bad.reason)));
+        kept
+    })?;
+    Ok((all, arena))
+}
+
+#[test]
+fn every_item_is_accounted_for_and_only_what_is_kept_stays_in_the_arena() {
+    let mapping = Mapping::parse(TABLE).unwrap();
+    let (all, arena) = apply(&mapping, LINE).unwrap();
+    let skipped = |rule| (rule, Ok(None));
+    assert_eq!(
+        all,
+        [
+            (0, Ok(Some(Make::Impression))),
+            (1, Ok(Some(Make::Feedback))),
+            skipped(UNMAPPED),
+            skipped(2),
+            skipped(2),
+        ]
+    );
+    assert!(arena.starts_with("source"));
+    assert!(arena.ends_with("[{\"intValue\":\"1\"}]3"), "{arena}");
+    let (all, arena) = apply(&mapping, "{}").unwrap();
+    assert_eq!((all, arena.as_str()), (vec![skipped(UNMAPPED)], "source"));
+}
+
+#[test]
+fn mutated_lines_neither_panic_nor_lose_the_reason() {
+    let mapping = Mapping::parse(TABLE).unwrap();
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize % below
+    };
+    let spice = [
+        "null",
+        "[]",
+        "{}",
+        "\"\"",
+        "1e3",
+        "true",
+        "\"a\"",
+        "\"b\"",
+        "[[",
+        "\\\"",
+        "-1",
+        ",",
+        "{\"up\":\"a\"}",
+    ];
+    let (mut sound, mut rows) = (0, 0);
+    for _ in 0..6_000 {
+        let mut line: Vec<char> = LINE.chars().collect();
+        for _ in 0..=random(3) {
+            let (from, with) = (random(line.len()), spice.get(random(spice.len())).unwrap());
+            let to = (from + random(6)).min(line.len());
+            drop(line.splice(from..to, with.chars()));
+        }
+        let line: String = line.into_iter().collect();
+        if let Ok((all, _)) = apply(&mapping, &line) {
+            sound += 1;
+            rows += all.len();
+        }
+    }
+    assert!(sound > 200, "{sound} of 6000 mutants are sound");
+    assert!(rows > 2 * sound);
+}
+
+#[test]
+fn text_that_grows_and_tables_that_are_none_are_refused() {
+    let mapping = Mapping::parse(TABLE).unwrap();
+    let items = format!("{{\"votes\":[{{\"of\":[{}0]}}]}}", "0,".repeat(100_000));
+    assert_eq!(apply(&mapping, &items).unwrap_err().reason, Reason::TooLong);
+    assert_eq!(
+        apply(&mapping, "{\"id\":1,\"id\":2}").unwrap_err().reason,
+        Reason::DupKey
+    );
+    assert!(Mapping::parse("{}").is_err());
+    assert!(
+        Mapping::parse(&TABLE.replace("\"names\":[\"turn\",\"vote\",\"known\"]", "\"names\":[]"))
+            .is_err()
+    );
+    assert!(Mapping::parse(&TABLE.replace("\"slot\",\"specs\"", "\"slots\",\"specs\"")).is_err());
+}
