@@ -15,10 +15,11 @@ PACKAGE = ROOT / "python" / "unskew"
 BELOW = "everything in the layers below"
 ALL = "everything"
 # Layer by layer: modules, and what they may import inside the package. `rates` is arithmetic on counts,
-# `folds` deals prompts.
+# `folds` deals prompts, `mappings` reads tables for `events`.
 LAYERS: list[tuple[str, str]] = [
     ("_rust kernels", ""),
-    ("events estimators losses penalties rates folds", "_rust kernels"),
+    ("mappings", "_rust"),
+    ("events estimators losses penalties rates folds", "_rust kernels mappings"),
     ("propensity noise simulate", "events rates folds _rust"),
     ("data features", "events estimators _rust"),
     ("reward evidence labeler", "data events features losses penalties estimators rates folds"),

@@ -71,12 +71,16 @@ def test_wheel_is_abi3_and_holds_kernels_types_and_no_paths(wheel):
         "unskew/_rust.pyi",
     ):
         assert needed in names, needed
+    shipped = {f"unskew/mappings/{path.name}" for path in (SOURCES / "mappings").glob("*.toml")}
+    assert len(shipped) > 10
+    assert shipped <= set(names)
     assert str(ROOT).encode() not in content
     assert not [name for name in names if "__pycache__" in name]
 
 
 def test_core_modules_import_without_the_extras_and_quickstart_names_the_pip_line(stranger, tmp_path):
-    probe = "import sys, unskew, unskew.events, unskew.cli; print(unskew.__file__, 'torch' in sys.modules)"
+    probe = "import sys, unskew, unskew.events, unskew.cli; unskew.events.load('langfuse');"
+    probe += "print(unskew.__file__, 'torch' in sys.modules)"
     done = run(stranger, "-c", probe, cwd=tmp_path, env=clean_environment())
     assert done.returncode == 0, done.stderr
     assert str(stranger.parents[1]) in done.stdout

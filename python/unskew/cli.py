@@ -149,9 +149,19 @@ def simulate(
 @app.command()
 def ingest(
     inputs: Annotated[
-        list[str], typer.Argument(help="Files, globs or directories of canonical JSON lines; - is stdin.")
+        list[str], typer.Argument(help="Files, globs or directories of JSON lines; - is stdin.")
     ],
-    store: Annotated[Path, typer.Option(help="Store directory, made when absent.")],
+    store: Annotated[Path | None, typer.Option(help="Store directory, made when absent.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Product that wrote them, by the name of its mapping. Default: canonical lines."),
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Mapping of another product, a TOML file (docs/mappings.md).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is in the inputs and write nothing.")
+    ] = False,
     max_bad: Annotated[
         str | None,
         typer.Option(help="Bad lines allowed: a number or a percentage (1%). Default: max(1000, 1%)."),
@@ -165,10 +175,25 @@ def ingest(
     as_json: JsonFlag = False,
 ) -> None:
     """Read feedback logs into a store. Every line is accounted for; bad ones cost no good one."""
-    from unskew import events
+    from unskew import events, mappings
 
+    if mapping is None and source not in (None, "canonical", *mappings.shipped()):
+        raise ValueError(
+            f"no product is named {source!r}; there are canonical, {', '.join(mappings.shipped())}. "
+            "For another one pass --mapping FILE.toml"
+        )
+    if dry_run:
+        with stage("reading the log"):
+            coverage = events.dry_run(inputs, source=source, mapping=mapping, until=until)
+        show(coverage.to_dict(), as_json, lambda: facts("what is in the inputs", coverage.summary()))
+        return
+    if store is None:
+        raise ValueError("--store DIR is needed, or --dry-run")
     with stage("reading the log"):
-        result = events.ingest(inputs, store, max_bad=max_bad, until=until, key_file=key, keep_raw=keep_raw)
+        result = events.ingest(
+            inputs, store, source=source, mapping=mapping, max_bad=max_bad, until=until, key_file=key,
+            keep_raw=keep_raw,
+        )  # fmt: skip
     document = result.to_dict()
     if report:
         report.write_text(json.dumps(document, indent=1))

@@ -2,18 +2,21 @@
 
 One object a line; `type` is `impression`, `feedback` or `choice`. The work is done in Rust: strict JSON,
 repeats by id, feedback joined to responses in any order, silent responses kept, people only as keyed hashes,
-and books that balance: lines = committed + duplicate + quarantined + blank.
+and books that balance: lines = committed + duplicate + quarantined + blank. Exports of other products are
+read through a mapping (`unskew.mappings`); there a line may hold several records, so `lines + expanded`
+stands on the left, and `skipped`, records that are not carried, on the right.
 """
 
 import glob
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from unskew import _rust
+from unskew.mappings import SourceMapping, load, shipped
 
 Side = Literal["two", "positive", "negative", "none"]
 Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -89,7 +92,8 @@ class Report:
         generation: number of data commits of the store.
         digest: store digest, equal for equal logs however they were split, ordered or interrupted.
         committed: whether this run changed the store; false when every input had been read before.
-        balance: lines, committed, duplicate (repeats and older versions), quarantined, blank of this run.
+        balance: lines, committed, duplicate (repeats and older versions), quarantined, blank of this run;
+            with a mapping also expanded (records beyond the first of a line) and skipped (not carried).
         total: the same of the store.
         quarantine: refused lines of this run by reason.
         samples: up to five refused lines of each reason: file, line, offset, length, reason, field, message.
@@ -154,12 +158,16 @@ class Report:
         """What a person wants to know, by name."""
         share = "-" if self.silent_share is None else f"{self.silent_share:.1%}"
         refused = ", ".join(f"{reason} {count}" for reason, count in self.quarantine.items())
+        records = self.balance["lines"] + self.balance.get("expanded", 0)
+        skipped = {"not carried": self.balance["skipped"]} if "skipped" in self.balance else {}
         return {
             "lines": self.balance["lines"],
+            **({"records": records} if records != self.balance["lines"] else {}),
             "committed": self.balance["committed"],
             "repeats": self.balance["duplicate"],
             "quarantined": f"{self.balance['quarantined']} ({refused})" if refused else 0,
             "blank": self.balance["blank"],
+            **skipped,
             "responses in the store": self.live.get("impressions", 0),
             "without any feedback": share,
             "feedback": ", ".join(f"{kind} {count}" for kind, count in self.kinds.items()) or "none",
@@ -204,7 +212,8 @@ def ingest(
     inputs: Inputs,
     store: str | os.PathLike[str],
     *,
-    source: str = "canonical",
+    source: str | None = None,
+    mapping: str | os.PathLike[str] | None = None,
     key_file: str | os.PathLike[str] | None = None,
     max_bad: int | str | None = None,
     until: str | None = None,
@@ -223,7 +232,10 @@ def ingest(
     Args:
         inputs: paths, globs, directories, or `-` for standard input; plain, gzip or zstd.
         store: directory of the store, made when absent.
-        source: namespace of the ids.
+        source: a shipped mapping by name (`unskew.mappings.shipped`), or the namespace of the ids of
+            canonical lines, `canonical` when absent.
+        mapping: TOML file that says how the records of a product become canonical rows; the namespace of the
+            ids is then its own, or `source`. `canonical` reads canonical lines into the namespace `source`.
         key_file: file with the key of the pseudonyms; else the variable UNSKEW_KEY, else the user's own key
             file, made once.
         max_bad: bad lines tolerated, a number or `"P%"` of the run's lines; when absent the larger of 1000
@@ -240,12 +252,15 @@ def ingest(
         unskew._rust.StoreLocked: another process writes to the store.
         unskew._rust.ChecksumError: the store is damaged.
         OSError: an input cannot be read, is damaged, or was truncated or rewritten since the last run.
-        ValueError: another key than the store's, or an argument out of range.
+        ValueError: another key than the store's, another mapping than before, a mapping that cannot be used,
+            or an argument out of range.
     """
+    namespace, table = _meant(source, mapping)
     text = _rust.ingest(
         expand(inputs),
         os.fspath(store),
-        source=source,
+        source=namespace,
+        mapping=table.table if table else None,
         key_file=key_file,
         max_bad=None if max_bad is None else str(max_bad),
         until=until,
@@ -256,6 +271,115 @@ def ingest(
         progress=progress,
     )
     return Report.from_json(text)
+
+
+def _meant(source: str | None, mapping: str | os.PathLike[str] | None) -> tuple[str, SourceMapping | None]:
+    """Namespace of the ids and the mapping, if lines are not canonical."""
+    if mapping is None and source not in shipped():
+        return source or "canonical", None
+    if mapping is not None and os.fspath(mapping) == "canonical":
+        return source or "canonical", None
+    chosen = load(mapping if mapping is not None else source or "")
+    return source or chosen.name, chosen
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What inputs hold and what would come of them, without a store.
+
+    Args:
+        title: what they were read as.
+        balance: the books that an ingestion into an empty store would have.
+        rules: records by record type of the mapping; those of no type under "".
+        quarantine: refused records by reason.
+        live: impressions, silent impressions, feedback.
+        kinds, states: standing feedback by kind and by state of the join.
+        known: share of the impressions that name policy_prob, offered, user, session, request, slot, model.
+        join_rate: share of the feedback that finds its response; None without feedback.
+        lost: fields that the mapping declares as not carried.
+        unknown: fields in the inputs that it neither carries nor declares lost.
+    """
+
+    title: str
+    balance: Mapping[str, int]
+    rules: Mapping[str, int]
+    quarantine: Mapping[str, int]
+    live: Mapping[str, int]
+    kinds: Mapping[str, int]
+    states: Mapping[str, int]
+    known: Mapping[str, float]
+    join_rate: float | None
+    lost: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return asdict(self)
+
+    def summary(self) -> dict[str, int | float | str]:
+        """What a person wants to know before ingesting."""
+        shown, silent = self.live["impressions"], self.live["silent"]
+        books = {name: self.balance.get(name, 0) for name in ("lines", "expanded", "blank", "duplicate")}
+        refused = ", ".join(f"{reason} {count}" for reason, count in self.quarantine.items())
+        rules = {f"record: {name or 'of no known type'}": count for name, count in self.rules.items()}
+        share = {name: f"{part:.1%}" if shown else "-" for name, part in self.known.items()}
+        return {
+            "read as": self.title,
+            "lines": books["lines"],
+            "records": books["lines"] + books["expanded"] - books["blank"],
+            **rules,
+            "repeats": books["duplicate"],
+            "quarantined": f"{self.balance['quarantined']} ({refused})" if refused else 0,
+            "responses": shown,
+            "without any feedback": f"{silent:,} ({silent / shown:.1%})" if shown else "-",
+            "feedback": ", ".join(f"{kind} {count}" for kind, count in self.kinds.items()) or "none",
+            "feedback that finds its response": "-" if self.join_rate is None else f"{self.join_rate:.1%}",
+            "propensity logged": share.get("policy_prob", "-"),
+            "offered controls known": share.get("offered", "-"),
+            "user known": share.get("user", "-"),
+            "session known": share.get("session", "-"),
+            "fields not carried": len(self.lost),
+            "fields unknown to the mapping": ", ".join(self.unknown) or "none",
+        }
+
+
+def dry_run(
+    inputs: Inputs,
+    *,
+    source: str | None = None,
+    mapping: str | os.PathLike[str] | None = None,
+    until: str | None = None,
+    window_days: float = 7.0,
+    lateness_days: float = 1.0,
+) -> Coverage:
+    """Read feedback logs and say what is in them; nothing is written, no key is needed.
+
+    The arguments are those of `ingest`.
+
+    Raises:
+        OSError: an input cannot be read or is damaged.
+        ValueError: a mapping that cannot be used.
+    """
+    namespace, table = _meant(source, mapping)
+    text = _rust.survey(
+        expand(inputs),
+        source=namespace,
+        mapping=table.table if table else None,
+        until=until,
+        window_us=round(window_days * _DAY * _SECOND),
+        lateness_us=round(lateness_days * _DAY * _SECOND),
+    )
+    found = json.loads(text)
+    joined = sum(count for state, count in found["states"].items() if state.startswith("attributed"))
+    total, shown = found["live"]["feedback"], found["live"]["impressions"]
+    return Coverage(
+        title=table.title if table else "canonical JSON lines",
+        known={name: count / shown if shown else 0.0 for name, count in found["known"].items()},
+        join_rate=joined / total if total else None,
+        lost=table.lost if table else (),
+        unknown=tuple(table.unknown(found["fields"])) if table else (),
+        **{name: found[name] for name in ("balance", "rules", "quarantine", "live", "kinds", "states")},
+    )
 
 
 def verify(
