@@ -70,7 +70,7 @@ impl Look<'_, '_> {
                     .first(paths, self.item, true, |shape| shape == Shape::Array)
                     .0;
                 let raw = |at: &At| Cell::Json(self.record.raw(*at).to_owned());
-                return Ok(found.first().map(raw));
+                return Ok(found.as_ref().map(raw));
             }
             Source::From(paths) => self.from(paths, spec.cast == Some(Cast::Text)),
         };
@@ -115,22 +115,22 @@ impl Look<'_, '_> {
         let scalar = |shape| whole || !matches!(shape, Shape::Array | Shape::Object);
         // An answer may be empty; everywhere else an empty text says that nothing was set.
         let empty = matches!(self.field, Field::Response | Field::Prompt);
-        let (found, passed) = self.record.first(paths, self.item, empty, scalar);
+        let (found, rest, passed) = self.record.first(paths, self.item, empty, scalar);
         self.nested |= passed;
-        let (at, rest) = found.split_first()?;
-        let shape = self.record.shape(*at);
+        let at = found?;
+        let shape = self.record.shape(at);
         if rest.is_empty() && !whole {
             match shape {
                 Shape::Bool(value) => return Some(Value::Bool(value)),
-                Shape::Number => return number(self.record.raw(*at)),
+                Shape::Number => return number(self.record.raw(at)),
                 _ => {}
             }
         }
         let from = self.arena.len();
-        self.add(*at);
+        self.add(at);
         for at in rest {
             self.arena.push('\n');
-            self.add(*at);
+            self.add(at);
         }
         let to = self.arena.len();
         Some(Value::Text(Span { from, to }))
@@ -166,11 +166,11 @@ impl Look<'_, '_> {
                         .record
                         .first(std::slice::from_ref(path), self.item, false, scalar)
                         .0;
-                    let Some(at) = found.first() else {
+                    let Some(at) = found else {
                         self.arena.truncate(from);
                         return None;
                     };
-                    self.add(*at);
+                    self.add(at);
                 }
             }
         }

@@ -113,12 +113,43 @@ impl<'a> Record<'a> {
         self.items.get(at)
     }
 
+    /// The value at a path that neither branches nor opens a string; none if it does.
+    pub fn straight(&self, path: &Path, item: usize) -> Option<Option<At>> {
+        let plain = |step: &Step| {
+            matches!(
+                step,
+                Step::Key(_) | Step::At(_) | Step::Pairs | Step::Where(..)
+            )
+        };
+        if !path.steps.iter().all(plain) {
+            return None;
+        }
+        let start = match path.up {
+            Some(levels) => self.above(item, levels).map_or(Self::ROOT, |item| item.at),
+            None => Self::ROOT,
+        };
+        Some(
+            path.steps
+                .iter()
+                .try_fold(start, |at, step| self.step(at, step)),
+        )
+    }
+
+    /// Whether `fit` holds for something at `path`.
+    pub fn any(&mut self, path: &Path, item: usize, fit: impl Fn(&Self, At) -> bool) -> bool {
+        match self.straight(path, item) {
+            Some(found) => found.is_some_and(|at| fit(self, at)),
+            None => self.all(path, item).into_iter().any(|at| fit(self, at)),
+        }
+    }
+
     /// Whether nothing is said at `at`: null, or an empty string.
     pub fn empty(&self, at: At) -> bool {
         matches!(self.raw(at), "null" | "\"\"")
     }
 
-    /// What stands at the first of the paths where something fits, and whether any value was passed over.
+    /// What stands at the first of the paths where something fits, what else stands there, and whether any value
+    /// was passed over.
     ///
     /// Null never counts, an empty string only if `empty`.
     pub fn first(
@@ -127,9 +158,18 @@ impl<'a> Record<'a> {
         item: usize,
         empty: bool,
         fit: impl Fn(Shape) -> bool,
-    ) -> (Vec<At>, bool) {
+    ) -> (Option<At>, Vec<At>, bool) {
         let mut passed = false;
         for path in paths {
+            if let Some(found) = self.straight(path, item) {
+                let found = found.filter(|at| empty || !self.empty(*at));
+                match found.map(|at| (at, self.shape(at))) {
+                    None | Some((_, Shape::Null)) => {}
+                    Some((at, shape)) if fit(shape) => return (Some(at), Vec::new(), passed),
+                    Some(_) => passed = true,
+                }
+                continue;
+            }
             let mut found = self.all(path, item);
             found.retain(|at| match self.shape(*at) {
                 Shape::Null => false,
@@ -139,10 +179,11 @@ impl<'a> Record<'a> {
             found.retain(|at| fit(self.shape(*at)));
             passed |= found.len() < before;
             if !found.is_empty() {
-                return (found, passed);
+                let first = found.remove(0);
+                return (Some(first), found, passed);
             }
         }
-        (Vec::new(), passed)
+        (None, Vec::new(), passed)
     }
 
     /// The values that a few steps lead to; paths inside them start from `item`.
@@ -226,29 +267,33 @@ impl<'a> Record<'a> {
     }
 
     fn member(&self, at: At, name: &str) -> Option<At> {
-        let found = |at: At, name: &str| {
-            self.inside(at, |key, value| {
-                if key == name {
-                    ControlFlow::Break(value)
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })
-        };
         match self.shape(at) {
-            Shape::Object => found(at, name),
+            Shape::Object => self.find(at, name),
             Shape::Array if at.pairs => self.inside(at, |_, pair| {
-                let key = found(pair, "key").and_then(|key| self.text(key));
-                match key
-                    .is_some_and(|key| key == name)
-                    .then(|| found(pair, "value"))
-                {
-                    Some(Some(value)) => ControlFlow::Break(value),
-                    _ => ControlFlow::Continue(()),
+                let key = self.find(pair, "key").and_then(|key| self.node(key));
+                let known = key.is_some_and(|(key, text)| key.is(text, name));
+                match known.then(|| self.find(pair, "value")).flatten() {
+                    Some(value) => ControlFlow::Break(value),
+                    None => ControlFlow::Continue(()),
                 }
             }),
             _ => None,
         }
+    }
+
+    /// A member of an object.
+    fn find(&self, of: At, name: &str) -> Option<At> {
+        let (node, text) = self.node(of)?;
+        let nodes = &self.texts.get(of.text as usize)?.nodes;
+        let mut key = of.node + 1;
+        while node.shape == Shape::Object && key < node.next {
+            let value = key + 1;
+            if nodes.get(key as usize)?.is(text, name) {
+                return Some(At { node: value, ..of });
+            }
+            key = nodes.get(value as usize)?.next;
+        }
+        None
     }
 
     /// A typed value of OpenTelemetry without its type; other values as they are.

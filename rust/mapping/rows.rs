@@ -152,10 +152,8 @@ fn items(group: &Group, record: &mut Record<'_>) -> Result<Vec<usize>, Bad> {
 
 impl Rule {
     fn applies(&self, record: &mut Record<'_>, item: usize) -> bool {
-        let mut stands = |path: &super::table::Path| {
-            let found = record.all(path, item);
-            found.iter().any(|at| !record.empty(*at))
-        };
+        let mut stands =
+            |path: &super::table::Path| record.any(path, item, |record, at| !record.empty(at));
         self.has.iter().all(&mut stands)
             && !self.lacks.iter().any(&mut stands)
             && self.when.iter().all(|test| test.holds(record, item))
@@ -196,12 +194,9 @@ impl Rule {
 
 impl Test {
     fn holds(&self, record: &mut Record<'_>, item: usize) -> bool {
-        self.from.iter().any(|path| {
-            let found = record.all(path, item);
-            found
-                .iter()
-                .any(|at| self.any.iter().any(|literal| equal(record, *at, literal)))
-        })
+        let known =
+            |record: &Record<'_>, at| self.any.iter().any(|literal| equal(record, at, literal));
+        self.from.iter().any(|path| record.any(path, item, known))
     }
 }
 

@@ -119,20 +119,12 @@ impl Parser {
             "feedback" => Make::Feedback,
             _ => Make::Choice,
         };
-        self.typed(make, fields, arena)
-    }
-
-    fn typed(&mut self, make: Make, fields: Fields<'_>, arena: &mut String) -> Result<Row, Bad> {
         let mut line = Line {
             fields,
             arena,
             parser: self,
         };
-        match make {
-            Make::Impression => line.impression().map(|row| Row::Impression(Box::new(row))),
-            Make::Feedback => line.feedback().map(|row| Row::Feedback(Box::new(row))),
-            Make::Choice => line.choice().map(|row| Row::Feedback(Box::new(row))),
-        }
+        line.row(make)
     }
 
     /// Gives every record on `line` with the number of its rule: a row, nothing when it is skipped, or why not.
@@ -144,8 +136,15 @@ impl Parser {
         give: &mut impl FnMut(u16, Result<Option<Row>, Bad>),
     ) -> Result<(), Bad> {
         mapping.apply(line, arena, |arena, Found { rule, draft }| {
-            let typed = |draft: Draft| self.typed(draft.make, draft.fields(), arena);
-            let row = draft.and_then(|draft| draft.map(typed).transpose());
+            let row = draft.and_then(|draft: Option<Draft>| {
+                let Some(draft) = &draft else { return Ok(None) };
+                let mut line = Line {
+                    fields: draft.fields(),
+                    arena,
+                    parser: self,
+                };
+                line.row(draft.make).map(Some)
+            });
             let kept = matches!(row, Ok(Some(_)));
             give(rule, row);
             kept
@@ -178,6 +177,14 @@ pub(super) struct Line<'a, 'de> {
 }
 
 impl Line<'_, '_> {
+    fn row(&mut self, make: Make) -> Result<Row, Bad> {
+        match make {
+            Make::Impression => self.impression().map(|row| Row::Impression(Box::new(row))),
+            Make::Feedback => self.feedback().map(|row| Row::Feedback(Box::new(row))),
+            Make::Choice => self.choice().map(|row| Row::Feedback(Box::new(row))),
+        }
+    }
+
     fn impression(&mut self) -> Result<Impression<Span>, Bad> {
         let id = self.own_id()?;
         let shown_at = self

@@ -5,7 +5,12 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
+use memchr::memchr2;
+
 use super::strict::{MAX_DEPTH, MAX_KEYS, repeats};
+
+/// Keys that are compared one by one.
+const FEW: usize = 32;
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +50,17 @@ impl Node {
     pub fn raw<'t>(&self, text: &'t str) -> &'t str {
         text.get(self.from as usize..self.to as usize)
             .unwrap_or_default()
+    }
+
+    /// Whether it is the string `other`.
+    pub fn is(&self, text: &str, other: &str) -> bool {
+        match self.shape {
+            Shape::Text { escaped: false } => {
+                self.to - self.from == other.len() as u32 + 2
+                    && text.get(self.from as usize + 1..self.to as usize - 1) == Some(other)
+            }
+            _ => self.text(text).is_some_and(|text| text == other),
+        }
     }
 
     /// A string without quotes and escapes; none for other values.
@@ -178,12 +194,25 @@ impl Scan<'_> {
 
     /// Whether the keys of an object differ.
     fn distinct(&self, of: u32) -> bool {
-        let mut names: Vec<Cow<'_, str>> = Vec::new();
+        let (mut names, mut plain) = (Vec::with_capacity(FEW), true);
         inside(self.nodes, of, |key, _| {
-            let key = key.and_then(|key| self.nodes.get(key as usize));
-            names.extend(key.and_then(|key| key.text(self.text)));
+            if let Some(key) = key.and_then(|key| self.nodes.get(key as usize)) {
+                plain &= key.shape == Shape::Text { escaped: false };
+                names.push(key);
+            }
             ControlFlow::<()>::Continue(())
         });
+        if plain && names.len() <= FEW {
+            let mut seen = names.iter().enumerate();
+            return seen.all(|(at, one)| {
+                let mut rest = names.iter().skip(at + 1);
+                let length = one.to - one.from;
+                !rest.any(|other| {
+                    other.to - other.from == length && other.raw(self.text) == one.raw(self.text)
+                })
+            });
+        }
+        let names: Vec<Cow<'_, str>> = names.iter().filter_map(|key| key.text(self.text)).collect();
         let mut names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         !repeats(&mut names)
     }
@@ -230,15 +259,18 @@ impl Scan<'_> {
         let (from, mut escaped) = (self.at, false);
         self.at += 1;
         loop {
-            match self.peek()? {
-                b'"' => break,
-                b'\\' => {
-                    escaped = true;
-                    self.escape()?;
-                }
-                byte if byte < 0x20 => return None,
-                _ => self.at += 1,
+            let rest = self.text.as_bytes().get(self.at..)?;
+            let stop = memchr2(b'"', b'\\', rest)?;
+            let plain = rest.get(..stop)?.iter();
+            if plain.fold(false, |control, byte| control | (*byte < 0x20)) {
+                return None;
             }
+            self.at += stop;
+            if self.peek() == Some(b'"') {
+                break;
+            }
+            escaped = true;
+            self.escape()?;
         }
         self.at += 1;
         self.push(Shape::Text { escaped }, from);
