@@ -5,6 +5,7 @@ what must come out.
 After a change that is meant, `UNSKEW_WRITE_EXPECTED=1 pytest tests/test_mappings_golden.py` writes it anew.
 """
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -57,6 +58,7 @@ def rows(store: Path, name: str) -> list[dict]:
 def outcome(folder: Path, store: Path, source: str) -> dict:
     inputs = sorted(path for path in folder.iterdir() if path.name != "expected.json")
     report = events.ingest(inputs, store, source=source)
+    assert events.verify(store)["digest"] == report.digest
     shown = rows(store, "impressions")
     for row, seen in zip(shown, table(store, "observations"), strict=True):
         row |= {"recorded for": words(seen["pos_kinds"]), "recorded against": words(seen["neg_kinds"])}
@@ -85,6 +87,26 @@ def test_records_become_the_rows_that_are_written_down(folder, tmp_path, monkeyp
         expected.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", "utf-8")
     assert found == json.loads(expected.read_text("utf-8"))
     assert found["unknown"] == [], "a field of the fixture is neither carried nor declared lost"
+
+
+@pytest.mark.parametrize("policy", ["random", "bts"])
+def test_the_real_open_bandit_log_is_read_whole(tmp_path, monkeypatch, real_data, policy):
+    monkeypatch.setenv("UNSKEW_KEY", "a key that only this test knows")
+    path = real_data("openbandit") / policy / "men" / "men.csv"
+    with path.open(encoding="utf-8", newline="") as logged:
+        raw = list(csv.DictReader(logged))
+    log = tmp_path / "men.jsonl"
+    log.write_text("".join(json.dumps(row) + "\n" for row in raw), "utf-8")
+    report = events.ingest(log, tmp_path / "store", source="open_bandit")
+    clicks = sum(row["click"] == "1" for row in raw)
+    assert report.live == {"impressions": len(raw), "silent": len(raw) - clicks, "feedback": clicks}
+    assert report.states == {"attributed": clicks}
+    assert (clicks > 40, report.quarantine) == (True, {})
+    kept = table(tmp_path / "store", "impressions")
+    assert [row["policy_prob"] for row in kept] == [
+        pytest.approx(float(row["propensity_score"]), rel=1e-6) for row in raw
+    ]
+    assert [row["slot"] for row in kept] == [int(row["position"]) for row in raw]
 
 
 def test_every_shipped_mapping_has_a_fixture_of_each_schema():

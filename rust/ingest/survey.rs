@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::read::{Item, deliver};
 use super::{Options, Progress, absolute, books};
 use crate::error::Result;
+use crate::event::Reason;
 use crate::join::attribute::Windows;
 use crate::join::derive::derive;
 use crate::join::{Fate, State};
@@ -153,15 +154,15 @@ impl Look<'_> {
             }
             What::Row(Row::Feedback(row)) => self.state.feedback(&row.text(&parsed.arena), src),
         };
-        match fate {
-            Fate::New | Fate::Won { .. } => balance.committed += 1,
-            Fate::Lost { conflict: false } => balance.duplicate += 1,
-            Fate::Lost { conflict: true } => balance.quarantined += 1,
-        }
-        if let Fate::Won { conflict, .. } = fate {
-            balance.committed -= 1;
-            balance.duplicate += i64::from(!conflict);
-            balance.quarantined += i64::from(conflict);
+        let conflict = match fate {
+            Fate::New => false,
+            Fate::Lost { conflict } | Fate::Won { conflict, .. } => conflict,
+        };
+        balance.committed += i64::from(matches!(fate, Fate::New));
+        balance.duplicate += i64::from(!matches!(fate, Fate::New) && !conflict);
+        balance.quarantined += i64::from(conflict);
+        if conflict {
+            books::count(&mut self.survey.quarantine, Reason::Conflict, 1);
         }
     }
 
@@ -237,6 +238,10 @@ impl Look<'_> {
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect()
         };
+        let skewed = derived.skewed.len() as i64;
+        self.survey.balance.committed -= skewed;
+        self.survey.balance.quarantined += skewed;
+        books::count(&mut self.survey.quarantine, Reason::Skew, skewed);
         self.survey.live = BTreeMap::from([
             ("impressions", derived.impressions),
             ("silent", derived.silent),
