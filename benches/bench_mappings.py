@@ -1,8 +1,8 @@
 """A mapping beside the built-in reader: the same canonical log, read as such and through a mapping.
 
 The mapping says of every canonical field that it stands where it stands, so both stores must have one digest;
-that is asserted before any time is printed. One parsing thread, processor time of the whole job, both in turns
-in one process, best of the rounds.
+that is asserted before any time is printed. One parsing thread, processor time of the whole job, both in
+turns in one process, best of the rounds.
 
     python benches/bench_mappings.py [--gigabytes 0.1] [--rounds 5]
 """
