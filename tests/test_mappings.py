@@ -337,6 +337,9 @@ def test_a_dry_run_says_what_is_there_and_writes_nothing(tmp_path, monkeypatch):
     assert told["unknown"] == []
     assert "usage_details" in told["lost"]
     shown = run("ingest", *logs, "--source", "langfuse", "--dry-run").stdout
+    assert [(bad["line"], bad["reason"], bad["field"]) for bad in told["samples"]] == [(7, "type", "value")]
+    assert f"{logs[1]} line 7: type value: thumbs is true or false" in shown
+    assert "not carried: project_id, created_at, name" in shown
     for word in ("record: generation", "without any feedback", "propensity logged", "fields not carried"):
         assert word in shown
     assert list(tmp_path.iterdir()) == []

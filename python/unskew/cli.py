@@ -186,6 +186,11 @@ def ingest(
         with stage("reading the log"):
             coverage = events.dry_run(inputs, source=source, mapping=mapping, until=until)
         show(coverage.to_dict(), as_json, lambda: facts("what is in the inputs", coverage.summary()))
+        if not as_json:
+            for bad in coverage.samples:
+                said = f"{bad['reason']} {bad['field']}: {bad['message']}"
+                out.print(f"{bad['file']} line {bad['line']}: {said}", markup=False, soft_wrap=True)
+            out.print(f"not carried: {', '.join(coverage.lost) or 'nothing'}", markup=False, soft_wrap=True)
         return
     if store is None:
         raise ValueError("--store DIR is needed, or --dry-run")

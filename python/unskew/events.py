@@ -292,6 +292,7 @@ class Coverage:
         balance: the books that an ingestion into an empty store would have.
         rules: records by record type of the mapping; those of no type under "".
         quarantine: refused records by reason.
+        samples: up to three of each reason: file, line, offset, length, reason, field, message.
         live: impressions, silent impressions, feedback.
         kinds, states: standing feedback by kind and by state of the join.
         known: share of the impressions that name policy_prob, offered, user, session, request, slot, model.
@@ -304,6 +305,7 @@ class Coverage:
     balance: Mapping[str, int]
     rules: Mapping[str, int]
     quarantine: Mapping[str, int]
+    samples: tuple[Mapping[str, Any], ...]
     live: Mapping[str, int]
     kinds: Mapping[str, int]
     states: Mapping[str, int]
@@ -376,6 +378,7 @@ def dry_run(
         title=table.title if table else "canonical JSON lines",
         known={name: count / shown if shown else 0.0 for name, count in found["known"].items()},
         join_rate=joined / total if total else None,
+        samples=tuple(found["samples"]),
         lost=table.lost if table else (),
         unknown=tuple(table.unknown(found["fields"])) if table else (),
         **{name: found[name] for name in ("balance", "rules", "quarantine", "live", "kinds", "states")},

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::read::{Item, deliver};
-use super::{Options, Progress, absolute, books};
+use super::{Options, Progress, Sample, absolute, books};
 use crate::error::Result;
 use crate::event::Reason;
 use crate::join::attribute::Windows;
@@ -19,6 +19,8 @@ use crate::reader::line::{Parser, Row};
 use crate::reader::tree::{Node, Shape, grow, inside};
 use crate::store::ledger::Balance;
 
+/// Samples kept of each reason.
+const SAMPLES: usize = 3;
 /// Most names of fields that are listed.
 const MOST_FIELDS: usize = 10_000;
 
@@ -29,6 +31,8 @@ pub struct Survey {
     pub balance: Balance,
     /// Refused records by reason.
     pub quarantine: BTreeMap<String, u64>,
+    /// A few of them of each reason.
+    pub samples: Vec<Sample>,
     /// Records by rule of the mapping; those without a rule under "".
     pub rules: BTreeMap<String, u64>,
     /// Impressions that name each of these fields.
@@ -54,11 +58,14 @@ pub fn survey(
         options,
         survey: Survey::default(),
         state: State::default(),
+        file: String::new(),
+        number: 0,
         fields: HashMap::new(),
         nodes: Vec::new(),
     };
     for (src, path) in absolute(inputs)?.iter().enumerate() {
         let mut failed = None;
+        (look.file, look.number) = (path.display().to_string(), 0);
         deliver(path, src, None, &mut |item| match item {
             Item::Lines { content, .. } => {
                 let parsed = chunk::parse(&mut parser, &options.source, content);
@@ -83,6 +90,9 @@ struct Look<'a> {
     options: &'a Options,
     survey: Survey,
     state: State,
+    file: String,
+    /// Number of the line at hand.
+    number: u64,
     fields: HashMap<String, u64>,
     nodes: Vec<Node>,
 }
@@ -107,6 +117,7 @@ impl Look<'_> {
     fn line(&mut self, line: &Line, parsed: &Parsed, src: u32) {
         let balance = &mut self.survey.balance;
         balance.lines += i64::from(!line.more);
+        self.number += u64::from(!line.more);
         balance.expanded += i64::from(line.more);
         if let Some(mapping) = &self.options.mapping
             && !matches!(line.what, What::Blank)
@@ -133,6 +144,19 @@ impl Look<'_> {
             What::Bad(bad) => {
                 balance.quarantined += 1;
                 books::count(&mut self.survey.quarantine, bad.reason, 1);
+                let reason = bad.reason.name();
+                let known = self.survey.samples.iter();
+                if known.filter(|sample| sample.reason == reason).count() < SAMPLES {
+                    self.survey.samples.push(Sample {
+                        file: self.file.clone(),
+                        line: self.number,
+                        offset: line.offset,
+                        length: line.length,
+                        reason,
+                        field: bad.field,
+                        message: bad.message.clone(),
+                    });
+                }
                 return;
             }
             What::Row(Row::Impression(row)) => {
