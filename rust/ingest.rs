@@ -82,7 +82,7 @@ pub fn ingest(
         Ok(committed) => run.report(&store, committed, started.elapsed()),
         Err(error) => {
             drop(run);
-            store.sweep()?;
+            drop(store.sweep()); // what cannot be deleted now is left to the next writer
             Err(error)
         }
     }

@@ -13,6 +13,7 @@ pub mod verify;
 pub mod writer;
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -85,13 +86,13 @@ impl Store {
             }
             Ok(())
         };
-        let foreign = root.is_dir()
-            && !root.join("lock").exists()
-            && !root.join(ledger::FOLDER).exists()
-            && std::fs::read_dir(root)
-                .map_err(Error::io(root))?
-                .next()
-                .is_some();
+        let known = |name: &OsStr| TABLES.into_iter().chain(FOLDERS).any(|known| name == known);
+        let mut foreign = false;
+        if root.is_dir() && !root.join("lock").exists() && !root.join(ledger::FOLDER).exists() {
+            for entry in std::fs::read_dir(root).map_err(Error::io(root))? {
+                foreign |= !known(&entry.map_err(Error::io(root))?.file_name());
+            }
+        }
         if foreign {
             return Err(Error::Value(format!(
                 "{}: a directory with other files in it; give the store a new or empty directory",
@@ -131,9 +132,24 @@ impl Store {
         for folder in TABLES.into_iter().chain(FOLDERS) {
             ledger::sync(&self.root.join(folder))?;
         }
+        if next.ledger == 1 {
+            self.sync_names()?;
+        }
         ledger::write(&self.root, &next)?;
-        self.ledger = Some(next);
-        self.sweep()
+        self.ledger = Some(next); // readers see it, whatever fails from here on
+        ledger::sync(&self.root.join(ledger::FOLDER))?;
+        drop(self.sweep()); // what cannot be deleted now is left to the next writer
+        Ok(())
+    }
+
+    /// Makes the names of the folders durable, and of those above them as far as they may be opened.
+    fn sync_names(&self) -> Result<()> {
+        ledger::sync(&self.root)?;
+        let root = self.root.canonicalize().map_err(Error::io(&self.root))?;
+        for above in root.ancestors().skip(1) {
+            drop(ledger::sync(above));
+        }
+        Ok(())
     }
 
     /// Deletes every file that neither the newest commit nor the one before it names (readers may still hold that).

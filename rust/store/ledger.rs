@@ -258,15 +258,14 @@ pub fn read(store: &Path, number: u64) -> Result<Ledger> {
     Ok(ledger)
 }
 
-/// Makes `ledger` the newest commit; fails if its number exists.
+/// Makes `ledger` the newest commit in one step, which fails if its number exists.
 pub fn write(store: &Path, ledger: &Ledger) -> Result<()> {
     let body = serde_json::to_string(ledger).map_err(|error| Error::Value(error.to_string()))?;
     let folder = store.join(FOLDER);
     let temporary = folder.join("next");
     let mut file = OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(0o600)
         .open(&temporary)
         .map_err(Error::io(&temporary))?;
@@ -275,9 +274,9 @@ pub fn write(store: &Path, ledger: &Ledger) -> Result<()> {
         .and_then(|()| file.sync_all())
         .map_err(Error::io(&temporary))?;
     let path = path(store, ledger.ledger);
-    std::fs::hard_link(&temporary, &path).map_err(Error::io(&path))?;
-    std::fs::remove_file(&temporary).map_err(Error::io(&temporary))?;
-    sync(&folder)
+    let linked = std::fs::hard_link(&temporary, &path).map_err(Error::io(&path));
+    drop(std::fs::remove_file(&temporary)); // else the next writer deletes it
+    linked
 }
 
 /// Makes the names in a folder durable.

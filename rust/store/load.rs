@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::join::State;
 use crate::key::Secret;
 
-/// The join state of a commit. With `check`, every row's content hash is computed anew and compared.
+/// The join state of a commit, once its facts have the checksums of the ledger. With `check`, those were compared
+/// before, and every row's content hash is computed anew and compared.
 pub fn state(store: &Path, ledger: &Ledger, secret: &Secret, check: bool) -> Result<State> {
     let mut state = State::default();
     let columns = if check { &[] } else { IMPRESSION_KEYS };
@@ -22,6 +23,16 @@ pub fn state(store: &Path, ledger: &Ledger, secret: &Secret, check: bool) -> Res
         found: "a row whose content is not what its hash says".to_owned(),
         expected: "equal hashes".to_owned(),
     };
+    if !check {
+        for part in ledger
+            .parts
+            .impressions
+            .iter()
+            .chain(&ledger.parts.feedback)
+        {
+            part::verify(store, &part.path, &part.checksum)?;
+        }
+    }
     for part in &ledger.parts.impressions {
         let mut sound = true;
         for batch in part::read(store, part, columns)? {
