@@ -325,6 +325,7 @@ def test_many_small_files_need_few_descriptors(tmp_path):
         path.rename(tmp_path / "logs" / path.name)
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "logs")], check=True)
     assert table(tmp_path / "store", "impressions").num_rows == 1500
+    assert json.loads(_rust.open_store(str(tmp_path / "store")))["ledger"] == 1
 
 
 def test_hostile_names_stay_data(tmp_path):

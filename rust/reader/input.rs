@@ -94,8 +94,8 @@ pub fn open(path: &Path, mark: Option<&Mark>) -> Result<Option<Input>> {
         )
         .map(Some);
     }
-    let mut file = File::open(path).map_err(Error::io(path))?;
-    let metadata = file.metadata().map_err(Error::io(path))?;
+    // Looked at first, for opening a pipe would wait for its writer.
+    let metadata = std::fs::metadata(path).map_err(Error::io(path))?;
     if !metadata.is_file() {
         let what = if metadata.is_dir() {
             "a directory"
@@ -107,6 +107,8 @@ pub fn open(path: &Path, mark: Option<&Mark>) -> Result<Option<Input>> {
             source: io::Error::other(format!("{what}; pass files, or - to read standard input")),
         });
     }
+    let mut file = File::open(path).map_err(Error::io(path))?;
+    let metadata = file.metadata().map_err(Error::io(path))?;
     let now = Mark {
         size: metadata.len(),
         modified: modified(&metadata),
@@ -202,26 +204,31 @@ impl Input {
             path.extension()
                 .is_some_and(|end| end.eq_ignore_ascii_case(ending))
         };
-        let source: Box<dyn Read + Send> =
-            if begin.starts_with(&[0x1f, 0x8b]) || (named("gz") && !begin.is_empty()) {
-                Box::new(Members {
-                    current: Some(GzDecoder::new(raw)),
-                })
-            } else if begin.starts_with(&[0x28, 0xb5, 0x2f, 0xfd])
-                || (named("zst") && !begin.is_empty())
-            {
-                Box::new(zstd::Decoder::with_buffer(raw).map_err(Error::io(path))?)
-            } else {
-                let source = Box::new(raw);
-                return Ok(Self {
-                    text: mark.text,
-                    source,
-                    tally,
-                    path: path.to_owned(),
-                    compressed: false,
-                    mark,
-                });
-            };
+        if begin.is_empty() && (named("gz") || named("zst")) {
+            return Err(Error::Corrupt {
+                path: path.display().to_string(),
+                reason: "corrupt",
+                offset: mark.text,
+                message: "the file is empty, without even a header".to_owned(),
+            });
+        }
+        let source: Box<dyn Read + Send> = if begin.starts_with(&[0x1f, 0x8b]) || named("gz") {
+            Box::new(Members {
+                current: Some(GzDecoder::new(raw)),
+            })
+        } else if begin.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || named("zst") {
+            Box::new(zstd::Decoder::with_buffer(raw).map_err(Error::io(path))?)
+        } else {
+            let source = Box::new(raw);
+            return Ok(Self {
+                text: mark.text,
+                source,
+                tally,
+                path: path.to_owned(),
+                compressed: false,
+                mark,
+            });
+        };
         let source = Box::new(Bounded {
             inner: source,
             tally: tally.clone(),
