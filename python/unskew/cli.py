@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -477,8 +478,16 @@ def explain(error: Exception) -> int:
     from unskew import _rust
 
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("unskew"):
+def interrupted(number: int, _: object) -> None:
+    """Stop in order on the first interrupt; the second one ends the process at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
         err.print(
             f"this command needs {error.name}, which the core install leaves out. "
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupted)
             "Run: pip install 'unskew[train]'",
             markup=False, soft_wrap=True,
         )  # fmt: skip
