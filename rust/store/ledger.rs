@@ -216,7 +216,12 @@ pub fn newest(store: &Path) -> Result<Option<Ledger>> {
 /// Reads ledger file `number`.
 pub fn read(store: &Path, number: u64) -> Result<Ledger> {
     let path = path(store, number);
-    let text = std::fs::read_to_string(&path).map_err(Error::io(&path))?;
+    let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
+    parse(&path, &String::from_utf8_lossy(&bytes))
+}
+
+/// The commit in the text of the ledger file at `path`.
+pub fn parse(path: &Path, text: &str) -> Result<Ledger> {
     let broken = |found: String, expected: &str| Error::Checksum {
         path: path.display().to_string(),
         found,

@@ -12,7 +12,7 @@ use arrow_schema::Schema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guarded};
 
 /// A part as the ledger names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,16 +121,42 @@ pub fn read(
         let file = File::open(&path).map_err(Error::io(&path))?;
         Ok::<_, Error>(BufReader::with_capacity(1 << 18, file))
     };
-    let schema = StreamReader::try_new(open()?, None)
-        .map_err(Error::arrow(&path))?
-        .schema();
+    let schema = contained(&path, || {
+        StreamReader::try_new(open()?, None).map_err(Error::arrow(&path))
+    })?;
+    let schema = schema.schema();
     let mut picked = Vec::new();
     for column in columns {
         picked.push(schema.index_of(column).map_err(Error::arrow(&path))?);
     }
     let projection = (!columns.is_empty()).then_some(picked);
-    let reader = StreamReader::try_new(open()?, projection).map_err(Error::arrow(&path))?;
-    Ok(reader.map(move |batch| batch.map_err(Error::arrow(&path))))
+    let mut reader = contained(&path, || {
+        StreamReader::try_new(open()?, projection).map_err(Error::arrow(&path))
+    })?;
+    let mut next = move || {
+        contained(&path, || {
+            reader.next().transpose().map_err(Error::arrow(&path))
+        })
+        .transpose()
+    };
+    let mut ended = false;
+    Ok(std::iter::from_fn(move || {
+        let batch = if ended { None } else { next() };
+        ended = !matches!(batch, Some(Ok(_)));
+        batch
+    }))
+}
+
+/// Runs `work`; arrow's reader panics on some bytes that no writer wrote, which is a fault of the file.
+fn contained<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    guarded(work).map_err(|error| match error {
+        Error::Internal(found) => Error::Checksum {
+            path: path.display().to_string(),
+            found,
+            expected: "an Arrow stream".to_owned(),
+        },
+        other => other,
+    })
 }
 
 /// Compares a file with its checksum.
