@@ -2,6 +2,7 @@
 
 mod books;
 mod commit;
+mod erase;
 mod read;
 mod survey;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use books::{Budget, FileReport, Report, Sample};
+pub use erase::{Erased, erase};
 pub use survey::{Survey, survey};
 
 use crate::error::{Error, Result};
@@ -123,6 +125,8 @@ struct Run<'a> {
     lost: Vec<u32>,
     /// The first line continues one that was accepted without its newline.
     continued: bool,
+    /// Someone is being erased.
+    erasure: bool,
     done: Progress,
 }
 
@@ -164,6 +168,7 @@ impl<'a> Run<'a> {
             samples: Vec::new(),
             lost: Vec::new(),
             continued: false,
+            erasure: false,
             done: Progress::default(),
         })
     }

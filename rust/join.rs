@@ -157,12 +157,15 @@ impl State {
             stratum: self.strata.code(row),
             src,
             policy_prob: row.policy_prob.unwrap_or(f32::NAN),
-            live: true,
+            live: !row.is_blank(),
         };
         if let Some(parent) = row.parent {
             self.parents.push((new, parent));
         }
         self.shown.push(shown);
+        if row.is_blank() {
+            return Fate::Lost { conflict: false };
+        }
         let shown = &self.shown;
         let hash = |row: &u32| {
             shown
@@ -234,8 +237,11 @@ impl State {
             label: row.value.and_then(|value| label(row.kind, value)),
             retract: row.retract,
             by_user: row.actor == Actor::User,
-            live: true,
+            live: !row.is_blank(),
         });
+        if row.is_blank() {
+            return Fate::Lost { conflict: false };
+        }
         let events = &self.events;
         let hash = |row: &u32| {
             events

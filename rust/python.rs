@@ -12,7 +12,9 @@ use serde::Serialize;
 
 use crate::error::{Error, Result, guarded};
 use crate::event::{Kind, time};
-use crate::ingest::{Budget, Options, Progress, ingest as run, survey as look};
+use crate::ingest::{
+    Budget, Options, Progress, erase as take_out, ingest as run, survey as look,
+};
 use crate::key::Secret;
 use crate::loss::{Entry, Folded, Form, Loss, Raw, Real, Rows, loss as sum};
 use crate::mapping::Mapping;
@@ -179,6 +181,15 @@ fn verify(py: Python<'_>, path: PathBuf, key_file: Option<PathBuf>) -> PyResult<
     })?)
 }
 
+/// Erase a person from a store, in one commit; returns what was erased as JSON.
+#[pyfunction]
+#[pyo3(signature = (path, user, *, key_file = None))]
+fn erase(py: Python<'_>, path: PathBuf, user: &str, key_file: Option<PathBuf>) -> PyResult<String> {
+    let secret = Secret::find(key_file.as_deref())?;
+    let mut tell = |_| Python::attach(|py| py.check_signals().map_err(|_| Error::Interrupted));
+    Ok(py.detach(|| guarded(|| json(&take_out(user, &path, secret, &mut tell)?)))?)
+}
+
 /// Move temporary files into a folder of the store under an id, in one commit.
 #[pyfunction]
 fn attach(
@@ -306,6 +317,7 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(survey, module)?)?;
     module.add_function(wrap_pyfunction!(open_store, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;
+    module.add_function(wrap_pyfunction!(erase, module)?)?;
     module.add_function(wrap_pyfunction!(attach, module)?)?;
     module.add_function(wrap_pyfunction!(kinds, module)?)?;
     module.add_function(wrap_pyfunction!(loss, module)?)

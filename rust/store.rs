@@ -3,7 +3,7 @@
 //! Whoever writes holds a lock on the directory that dies with the process. Files that no ledger names are leftovers
 //! of a run that did not end; the next writer deletes them.
 
-mod columns;
+pub mod columns;
 pub mod derived;
 pub mod facts;
 pub mod ledger;
@@ -152,13 +152,15 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes every file that neither the newest commit nor the one before it names (readers may still hold that).
+    /// Deletes every file that neither the newest commit nor the one before it names; readers may still hold that,
+    /// so it goes only after an erasure.
     pub fn sweep(&self) -> Result<()> {
         let mut kept: HashSet<PathBuf> = HashSet::new();
         if let Some(newest) = &self.ledger {
             kept.insert(ledger::path(&self.root, newest.ledger));
             kept.extend(newest.files().map(|name| self.root.join(name)));
-            if let Ok(before) = ledger::read(&self.root, newest.ledger.saturating_sub(1)) {
+            let before = ledger::read(&self.root, newest.ledger.saturating_sub(1));
+            if let Some(before) = before.ok().filter(|_| !newest.erasure) {
                 kept.insert(ledger::path(&self.root, before.ledger));
                 kept.extend(before.files().map(|name| self.root.join(name)));
             }
@@ -252,6 +254,7 @@ impl Store {
             attachment.checksums.push(part::hash(&to)?.0);
             attachment.files.push(name);
         }
+        next.erasure = false;
         next.attachments
             .retain(|known| (known.folder.as_str(), known.id.as_str()) != (folder, id));
         next.attachments.push(attachment);

@@ -53,6 +53,9 @@ def open_store(path: str | PathLike[str]) -> str:
 def verify(path: str | PathLike[str], *, key_file: str | PathLike[str] | None = None) -> str:
     """Check every checksum and count of a store and its digest; returns what was checked as JSON."""
 
+def erase(path: str | PathLike[str], user: str, *, key_file: str | PathLike[str] | None = None) -> str:
+    """Erase a person from a store, in one commit; returns what was erased as JSON."""
+
 def attach(
     store: str | PathLike[str], folder: str, id: str, files: Sequence[str | PathLike[str]], generation: int
 ) -> None:

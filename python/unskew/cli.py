@@ -217,6 +217,21 @@ def verify(store: StoreArgument, key: KeyOption = None, as_json: JsonFlag = Fals
 
 
 @app.command()
+def erase(
+    user: Annotated[str, typer.Argument(help="Id of the person, as the log has it.")],
+    store: Annotated[Path, typer.Option(help="Store directory made by `unskew ingest`.")],
+    key: KeyOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take one person out of a store: what is left is what a log without them gives."""
+    from unskew import events
+
+    with stage("erasing"):
+        result = events.erase(user, store, key_file=key)
+    show(result, as_json, lambda: facts(f"erased from {store}", flat(result)))
+
+
+@app.command()
 def audit(
     store: StoreArgument,
     gold: Annotated[
@@ -463,8 +478,16 @@ def report(
     out.print(f"report: {reporter.write(run, output or run / 'report.html')}", soft_wrap=True)
 
 
+def interrupted(number: int, _: object) -> None:
+    """Stop in order on the first interrupt; the second one ends the process at once."""
+    signal.signal(number, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Entry point: run the command, turn failures into exit codes and sentences."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupted)
     try:
         app()
     except Exception as error:
@@ -478,16 +501,8 @@ def explain(error: Exception) -> int:
     from unskew import _rust
 
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("unskew"):
-def interrupted(number: int, _: object) -> None:
-    """Stop in order on the first interrupt; the second one ends the process at once."""
-    signal.signal(number, signal.SIG_DFL)
-    raise KeyboardInterrupt
-
-
         err.print(
             f"this command needs {error.name}, which the core install leaves out. "
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, interrupted)
             "Run: pip install 'unskew[train]'",
             markup=False, soft_wrap=True,
         )  # fmt: skip

@@ -10,6 +10,7 @@ stands on the left, and `skipped`, records that are not carried, on the right.
 import glob
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -399,3 +400,33 @@ def verify(
     """
     checked: dict[str, Any] = json.loads(_rust.verify(os.fspath(store), key_file=key_file))
     return checked
+
+
+def erase(
+    user: str, store: str | os.PathLike[str], *, key_file: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
+    """Take one person out of a store, in one commit or not at all.
+
+    Gone are the impressions and the feedback that name the person, and feedback that names nobody and is
+    about their responses, requests or sessions; what is derived is then what a log without them would give.
+    Row numbers and gold labels stay; audits, nuisances and targets go, for they were made from rows that are
+    gone, and so do the kept bytes of refused lines, cached features, and the commit before. The log files are
+    the caller's: a file that was read is not read again, but a new one brings the person back.
+
+    Args:
+        user: id of the person, as the log has it.
+        store: directory of the store.
+        key_file: as in `ingest`.
+
+    Returns:
+        store, committed (false when nothing was there to erase), ledger, generation, digest, impressions and
+        feedback erased.
+
+    Raises:
+        unskew._rust.StoreLocked: another process writes to the store.
+        unskew._rust.ChecksumError: the store is damaged.
+        ValueError: another key than the store's.
+    """
+    done: dict[str, Any] = json.loads(_rust.erase(os.fspath(store), user, key_file=key_file))
+    shutil.rmtree(Path(store) / "features", ignore_errors=True)
+    return done

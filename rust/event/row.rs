@@ -250,6 +250,18 @@ impl Feedback<Span> {
 }
 
 impl Impression<&str> {
+    /// What stands where a row was erased.
+    pub fn blank() -> Self {
+        let mut row = Self::default();
+        row.content = row.hash();
+        row
+    }
+
+    /// Whether the row was erased.
+    pub fn is_blank(&self) -> bool {
+        self.key == Key::default()
+    }
+
     /// Hash of the row without its lineage; two rows with one id are the same row iff this is equal.
     pub fn hash(&self) -> Key {
         let mut hash = RowHash::default();
@@ -278,6 +290,38 @@ impl Impression<&str> {
 }
 
 impl Feedback<&str> {
+    /// What stands where a row was erased.
+    pub fn blank() -> Self {
+        let mut row = Self {
+            key: Key::default(),
+            content: Key::default(),
+            id: "",
+            target: Target::Response(Key::default()),
+            winner: None,
+            response: None,
+            request: None,
+            user: None,
+            at: 0,
+            received_at: None,
+            source: "",
+            kind: Kind::Custom,
+            value: None,
+            label: None,
+            actor: Actor::System,
+            version: 0,
+            retract: false,
+            comment: None,
+            extra: None,
+        };
+        row.content = row.hash();
+        row
+    }
+
+    /// Whether the row was erased.
+    pub fn is_blank(&self) -> bool {
+        self.key == Key::default()
+    }
+
     /// Hash of the row without its lineage.
     pub fn hash(&self) -> Key {
         let mut hash = RowHash::default();

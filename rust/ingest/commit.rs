@@ -7,7 +7,7 @@ use crate::join::attribute::Windows;
 use crate::join::derive::{Derived, derive};
 use crate::store::derived::{Counters, Observations, Pairs, Quarantine, Refused};
 use crate::store::facts::Lineage;
-use crate::store::ledger::{Ledger, Parts};
+use crate::store::ledger::{Attachment, Ledger, Parts};
 use crate::store::part::Part;
 use crate::store::writer::Table;
 use crate::store::{Store, load};
@@ -47,7 +47,17 @@ impl Run<'_> {
         parts.feedback.extend(feedback.finish(first)?);
         self.refuse_losers(&parts.impressions)?;
         self.check_budget()?;
+        self.conclude(store, parts, progress)?;
+        Ok(true)
+    }
 
+    /// Derives everything from the facts in `parts` and the state, and commits.
+    pub(super) fn conclude(
+        &mut self,
+        store: &mut Store,
+        mut parts: Parts,
+        progress: &mut dyn FnMut(Progress) -> Result<()>,
+    ) -> Result<()> {
         let watermark = self.options.until.or_else(|| self.state.latest());
         let windows = Windows {
             window: self.options.window,
@@ -100,10 +110,8 @@ impl Run<'_> {
             lateness_us: self.options.lateness,
             key_id: self.options.secret.id.clone(),
             parts,
-            attachments: store
-                .ledger
-                .as_ref()
-                .map_or_else(Vec::new, |ledger| ledger.attachments.clone()),
+            attachments: self.attachments(store),
+            erasure: self.erasure,
             balance: self.balance()?,
             sources: self.sources.clone(),
             kinds: named(&derived.kinds),
@@ -114,8 +122,18 @@ impl Run<'_> {
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
             ..Ledger::default()
-        })?;
-        Ok(true)
+        })
+    }
+
+    /// The attachments that go on: all, or after an erasure the gold labels alone, for the rest was made from rows
+    /// that are gone.
+    fn attachments(&self, store: &Store) -> Vec<Attachment> {
+        let mut kept = store
+            .ledger
+            .as_ref()
+            .map_or_else(Vec::new, |ledger| ledger.attachments.clone());
+        kept.retain(|attachment| !self.erasure || attachment.folder == "gold");
+        kept
     }
 
     /// Moves impressions that lost after they were accepted from the committed to the refused lines.

@@ -169,6 +169,9 @@ pub struct Ledger {
     pub live: BTreeMap<String, u64>,
     /// Counts worth a word.
     pub notes: BTreeMap<String, u64>,
+    /// Whether someone was erased by it, so that nothing of the commit before may stay.
+    #[serde(default)]
+    pub erasure: bool,
 }
 
 impl Ledger {
