@@ -45,9 +45,8 @@ def said(store: Path) -> dict:
     }
 
 
-@given(st.randoms(use_true_random=False))
-@settings(max_examples=200)
-def test_the_join_equals_a_slow_one_in_python(random):
+def check_join(random):
+    """What the store says of a random log is what the slow join says."""
     log = logs.random_log(random)
     expected = logs.meaning(log)
     with tempfile.TemporaryDirectory() as folder:
@@ -74,6 +73,18 @@ def test_the_join_equals_a_slow_one_in_python(random):
     for row in live:
         assert cells[row["cell"]]["offered"] == row["offered"]
         assert cells[row["cell"]]["len_bucket"] == row["len_bucket"]
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=300)
+def test_the_join_equals_a_slow_one_in_python(random):
+    check_join(random)
+
+
+@pytest.mark.slow
+def test_the_join_equals_a_slow_one_in_python_on_ten_thousand_logs():
+    for seed in range(10_000):
+        check_join(Random(seed))
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 4))
