@@ -4,6 +4,7 @@ Of a file only what was synced is safe, of a folder only the names that were the
 else any part may be there. Written from what POSIX promises, not from what one file system does.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -101,18 +102,27 @@ class Disk:
         return found
 
 
-def states(top: str, record: bytes, *, synced: bool = True, draws: int = 2) -> Iterator[Content]:
+def end(top: str, record: bytes) -> Content:
+    """What is safe after all changes."""
+    disk = Disk(top)
+    for change in changes(record):
+        disk.change(*change)
+    return disk.after(lambda: False)
+
+
+def states(top: str, record: bytes, *, without: str | None = None, draws: int = 2) -> Iterator[Content]:
     """Every different content after a cut at every change: nothing unsafe kept, all of it, and random parts.
 
-    With `synced` false the syncs are left out of the record.
+    Syncs of files and folders whose path matches `without` are left out of the record.
     """
     random, disk = Random(7), Disk(top)
     seen: set[int] = set()
     choices: list[Callable[[], bool]] = [lambda: False, lambda: True]
     choices += [lambda: random.random() < 0.5] * draws
     for change in changes(record):
-        if change[0] != "fsync" or synced:
-            disk.change(*change)
+        if change[0] == "fsync" and without and re.search(without, change[1]):
+            continue
+        disk.change(*change)
         for kept in choices:
             content = disk.after(kept)
             mark = hash(frozenset(content.items()))

@@ -109,24 +109,41 @@ def recorded(logs):
     return top, record.read_bytes()
 
 
-def cuts(logs, recorded, **how):
+def cuts(logs, top, states):
     """Digest in every state after a power cut, and after the same command."""
-    top, record = recorded
-    for content in power.states(str(top), record, **how):
+    for content in states:
+        shutil.rmtree(top / "store", ignore_errors=True)
         power.lay(content, top)
         try:
             yield faults.digest(str(top / "store")), events.ingest(logs.paths, top / "store").digest
         except (_rust.ChecksumError, OSError, ValueError) as error:
             yield "broken", str(error)
-        shutil.rmtree(top / "store", ignore_errors=True)
 
 
 def test_a_power_cut_at_every_change_leaves_a_commit_and_the_same_end(logs, recorded):
-    found = list(cuts(logs, recorded))
+    top, record = recorded
+    found = list(cuts(logs, top, power.states(str(top), record)))
     assert len(found) > 100
     assert {before for before, _ in found} == {None, logs.one, logs.both}
     assert {after for _, after in found} == {logs.both}
+    assert list(cuts(logs, top, [power.end(str(top), record)])) == [(logs.both, logs.both)]
 
 
-def test_a_store_that_did_not_sync_would_be_found_broken(logs, recorded):
-    assert any(before == "broken" for before, _ in cuts(logs, recorded, synced=False))
+SYNCS = {
+    "parts": r"/store/(impressions|feedback)/",
+    "derived parts": r"/store/(observations|pairs|cells|quarantine)/",
+    "names of parts": r"/store/impressions$",
+    "the ledger file": r"/store/ledger/",
+    "names of folders": r"/store$",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SYNCS)
+def test_a_store_that_leaves_out_a_sync_would_be_found_broken(logs, recorded, name):
+    top, record = recorded
+    states = power.states(str(top), record, without=SYNCS[name], draws=6)
+    assert any(
+        "broken" in (before, after) or before not in (None, logs.one, logs.both)
+        for before, after in cuts(logs, top, states)
+    )

@@ -1,21 +1,25 @@
 """The process around a store: signals, limits, locks, damage, links, forks and threads."""
 
+import fcntl
 import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
+from array import array
 from pathlib import Path
 from random import Random
 
 import pytest
 
 import faults
-from logs import good, table, write
+from logs import big_log, good, table, write
 from unskew import _rust, events
 
 CLI = "import signal; signal.signal(2, signal.default_int_handler)\nfrom unskew.cli import main; main()"
@@ -40,24 +44,9 @@ def fed(store, **options):
         command = [sys.executable, "-c", CLI, "ingest", "-", "--store", str(store)]
         child = subprocess.Popen(command, stdin=standard_input, stderr=subprocess.PIPE, text=True, **options)
     os.write(end, good(300, 100).encode())
-    deadline = time.monotonic() + 30
-    while (
-        subprocess.run([sys.executable, "-c", LOCKED, str(store)]).returncode and time.monotonic() < deadline
-    ):
-        time.sleep(0.05)
+    while array("i", fcntl.ioctl(end, termios.FIONREAD, bytes(4)))[0]:  # not all is read yet
+        time.sleep(0.01)
     return child, end
-
-
-LOCKED = """
-import fcntl, sys
-try:
-    fcntl.flock(open(sys.argv[1] + "/lock"), fcntl.LOCK_EX | fcntl.LOCK_NB)
-except BlockingIOError:
-    sys.exit(0)
-except FileNotFoundError:
-    pass
-sys.exit(1)
-"""
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
@@ -75,6 +64,33 @@ def test_a_signal_stops_within_a_second_at_the_last_commit(store, number, code):
     assert events.verify(store)["digest"] == before
     events.ingest(write(store.parent / "more.jsonl", good(1, 50)), store)
     assert faults.unnamed(str(store)) == []
+
+
+@pytest.mark.slow
+def test_an_interrupt_at_twenty_instants_leaves_the_last_commit_within_a_second(store, tmp_path):
+    before, path, random = events.verify(store)["digest"], tmp_path / "big.jsonl", Random(3)
+    big_log(path, 30_000)
+    after = events.ingest(path, shutil.copytree(store, tmp_path / "whole")).digest
+    stopped = 0
+    for number in range(200):
+        copy = shutil.copytree(store, tmp_path / str(number))
+        command = [sys.executable, "-c", CLI, "ingest", str(path), "--store", str(copy)]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while not list(copy.glob("*/g000002*")) and child.poll() is None:
+            time.sleep(0.005)
+        time.sleep(random.uniform(0, 0.4))
+        child.send_signal(signal.SIGINT)
+        began = time.monotonic()
+        _, error = child.communicate(timeout=20)
+        assert time.monotonic() - began < 1.5
+        assert "Traceback" not in error
+        stopped += child.returncode == 130
+        assert events.verify(copy)["digest"] in ((before, after) if child.returncode else (after,))
+        assert events.ingest(path, copy).digest == after
+        shutil.rmtree(copy)
+        if stopped == 20:
+            break
+    assert stopped == 20
 
 
 def test_a_second_interrupt_ends_the_process_at_once(store):
