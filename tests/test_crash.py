@@ -78,7 +78,7 @@ def test_a_fault_at_every_call_leaves_a_commit_and_the_same_command_ends_the_sam
     swept(logs, FAILS, HARMLESS, logs.store, logs.one)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_more_faults_at_every_call_of_an_old_and_a_new_store(logs):
     swept(logs, FAILS | MORE, HARMLESS | MORE_HARMLESS, logs.store, logs.one)
     swept(logs, FAILS | MORE | FAILS_NEW, HARMLESS | MORE_HARMLESS, None, None)
@@ -138,7 +138,7 @@ SYNCS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", SYNCS)
 def test_a_store_that_leaves_out_a_sync_would_be_found_broken(logs, recorded, name):
     top, record = recorded

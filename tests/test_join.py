@@ -81,7 +81,7 @@ def test_the_join_equals_a_slow_one_in_python(random):
     check_join(random)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_join_equals_a_slow_one_in_python_on_ten_thousand_logs():
     for seed in range(10_000):
         check_join(Random(seed))

@@ -151,7 +151,7 @@ def check_erasure(folder, random):
     assert not again.committed
 
 
-@pytest.mark.parametrize("count", [25, pytest.param(1_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [25, pytest.param(1_000, marks=pytest.mark.exhaustive)])
 def test_a_store_after_an_erasure_is_that_of_a_log_without_the_person(tmp_path, count):
     for seed in range(count):
         folder = tmp_path / str(seed)
@@ -187,7 +187,7 @@ COMMIT = [("fsync", "kill"), ("link", "kill"), ("unlink", "kill")]
 ALL = [("any", "kill"), ("fsync", "EIO"), ("write", "ENOSPC"), ("link", "EIO")]
 
 
-@pytest.mark.parametrize("asked", [COMMIT, pytest.param(ALL, marks=pytest.mark.slow)], ids=["commit", "all"])
+@pytest.mark.parametrize("asked", [COMMIT, pytest.param(ALL, marks=pytest.mark.exhaustive)], ids=["commit", "all"])
 def test_an_erasure_that_dies_anywhere_leaves_the_person_in_or_out_whole(tmp_path, asked):
     store = tmp_path / "store"
     rows = [json.loads(line) for line in logs.good(6).splitlines()]

@@ -66,7 +66,7 @@ def test_a_signal_stops_within_a_second_at_the_last_commit(store, number, code):
     assert faults.unnamed(str(store)) == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_interrupt_at_twenty_instants_leaves_the_last_commit_within_a_second(store, tmp_path):
     before, path, random = events.verify(store)["digest"], tmp_path / "big.jsonl", Random(3)
     big_log(path, 30_000)
