@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import faults
 import logs
 from logs import table, write
-from unskew import _rust, cli, events
+from unskew import _rust, cli, events, export
 
 CANARY = "canary-7f3a@example.org"
 KEY = "a key for these tests only"
@@ -163,7 +163,8 @@ def test_an_erasure_keeps_rows_and_gold_where_they_are_and_drops_the_rest(tmp_pa
     store = tmp_path / "store"
     rows = [json.loads(line) for line in logs.good(6).splitlines()]
     rows[3] |= {"user": "tom", "response": "words of tom"}
-    path = write(tmp_path / "log.jsonl", logs.lines(rows) + "refused words of tom\n")
+    given = [json.loads(logs.THUMB % ("f1", "r3")), json.loads(logs.THUMB % ("f2", "r4"))]
+    path = write(tmp_path / "log.jsonl", logs.lines(rows + given) + "refused words of tom\n")
     events.ingest(path, store, keep_raw=True)
     for folder in ("gold", "audit"):
         _rust.attach(str(store), folder, "x", [str(write(tmp_path / "x.json", "{}"))], 1)
@@ -172,8 +173,10 @@ def test_an_erasure_keeps_rows_and_gold_where_they_are_and_drops_the_rest(tmp_pa
     said = CliRunner().invoke(cli.app, ["erase", "tom", "--store", str(store), "--json"])
     assert said.exit_code == 0, said.output
     done = json.loads(said.output)
-    assert (done["committed"], done["impressions"], done["feedback"], done["generation"]) == (True, 1, 0, 2)
+    assert (done["committed"], done["impressions"], done["feedback"], done["generation"]) == (True, 1, 1, 2)
     assert table(store, "impressions")["response_id"].to_pylist() == ["r0", "r1", "r2", "", "r4", "r5"]
+    assert export.export(store, tmp_path / "rows.jsonl")["rows"] == 5
+    assert export.export(store, tmp_path / "given.jsonl", table="feedback")["rows"] == 1
     kept = json.loads(_rust.open_store(str(store)))["attachments"]
     assert [attachment["folder"] for attachment in kept] == ["gold"]
     assert table(store, "quarantine")["raw"].to_pylist() == [None]
@@ -187,7 +190,9 @@ COMMIT = [("fsync", "kill"), ("link", "kill"), ("unlink", "kill")]
 ALL = [("any", "kill"), ("fsync", "EIO"), ("write", "ENOSPC"), ("link", "EIO")]
 
 
-@pytest.mark.parametrize("asked", [COMMIT, pytest.param(ALL, marks=pytest.mark.exhaustive)], ids=["commit", "all"])
+@pytest.mark.parametrize(
+    "asked", [COMMIT, pytest.param(ALL, marks=pytest.mark.exhaustive)], ids=["commit", "all"]
+)
 def test_an_erasure_that_dies_anywhere_leaves_the_person_in_or_out_whole(tmp_path, asked):
     store = tmp_path / "store"
     rows = [json.loads(line) for line in logs.good(6).splitlines()]

@@ -24,9 +24,9 @@ def export(
 ) -> dict[str, Any]:
     """Write a table of a store, or debiased preference pairs.
 
-    The row formats give every committed row back; binary keys become hexadecimal text. `trl` writes one line
-    a pair with TRL's `prompt`, `chosen`, `rejected` and our columns beside them (see `debiased_pairs`); a
-    trainer that does not know them ignores them.
+    The row formats give every committed row back, erased ones excepted; binary keys become hexadecimal text.
+    `trl` writes one line a pair with TRL's `prompt`, `chosen`, `rejected` and our columns beside them (see
+    `debiased_pairs`); a trainer that does not know them ignores them.
 
     Args:
         store: store directory.
@@ -51,7 +51,7 @@ def export(
         return {"pairs": rows, "bytes": path.stat().st_size, **told}
     if table not in opened.ledger["parts"]:
         raise ValueError(f"table is {table!r}; this store has {', '.join(sorted(opened.ledger['parts']))}")
-    content = _readable(opened.table(table))
+    content = _readable(_standing(opened.table(table)))
     if form == "jsonl":
         _write_lines(path, (row for batch in content.to_batches(4096) for row in batch.to_pylist()))
     elif form == "csv":
@@ -111,6 +111,14 @@ def _write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return count
+
+
+def _standing(table: "pa.Table") -> "pa.Table":
+    """Without the blanks that stand where a person was erased; no other row has an empty id."""
+    import pyarrow.compute as pc
+
+    names = [name for name in ("response_id", "event_id") if name in table.schema.names][-1:]
+    return table.filter(pc.not_equal(table[names[0]], "")) if names else table
 
 
 def _readable(table: "pa.Table") -> "pa.Table":
