@@ -17,7 +17,8 @@ CODE = """
 import json, resource, sys
 from pathlib import Path
 from unskew import events
-resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+if sys.platform == "linux":
+    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
 for path in sorted(Path(sys.argv[1]).iterdir()):
     said = {"case": path.name.split(".")[0]}
     try:
