@@ -85,7 +85,7 @@ fn secret() -> Secret {
 #[test]
 fn mutated_logs_are_accounted_for_line_by_line() {
     let (mut mutator, mut parser) = (Mutator(0x9E37_79B9_7F4A_7C15), Parser::new(secret(), "s"));
-    let (mut rows, mut refused) = (0, 0);
+    let (mut rows, mut refused) = (0_u64, 0_u64);
     for round in 0..executions(940) {
         let mut bytes = LINES[round % LINES.len()].as_bytes().to_vec();
         mutator.mutate(&mut bytes);
