@@ -24,7 +24,8 @@ from sklearn.metrics import roc_auc_score
 
 from unskew import events, pipeline, simulate
 from unskew.data import Store
-from unskew.pipeline.arms import choose, train_arm
+from unskew.pipeline.arms import train_arm
+from unskew.pipeline.auto import choose
 from unskew.pipeline.material import judge
 from unskew.pipeline.store import keep_gold, open_material
 from unskew.quickstart import truth_of
