@@ -2,6 +2,7 @@
 
 mod books;
 mod commit;
+mod deliver;
 mod erase;
 mod read;
 mod survey;
@@ -22,11 +23,18 @@ use crate::join::{Fate, State};
 use crate::key::{Secret, Space};
 use crate::mapping::Mapping;
 use crate::reader::input::{self, STDIN};
+use crate::reader::table::Table as Rows;
 use crate::store::derived::{Quarantine, Refused};
 use crate::store::facts::{Events, Impressions, Lineage};
 use crate::store::ledger::{Balance, Source};
 use crate::store::writer::Table;
 use crate::store::{Store, load};
+
+/// How the name of a table that is no file begins.
+pub const ARROW: &str = "arrow:";
+
+/// Opens the table in a Parquet file, or the one with a name that begins with `ARROW`.
+pub type Opener = Box<dyn Fn(&str) -> Result<Rows> + Send + Sync>;
 
 /// How to ingest.
 pub struct Options {
@@ -48,6 +56,8 @@ pub struct Options {
     pub keep_raw: bool,
     /// What the records are; canonical when absent.
     pub mapping: Option<Arc<Mapping>>,
+    /// Opens tables; without it there are none.
+    pub tables: Option<Opener>,
 }
 
 /// How far a run is.
@@ -94,7 +104,7 @@ fn absolute(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut seen = HashSet::new();
     let mut paths = Vec::new();
     for input in inputs {
-        let path = if input == Path::new(STDIN) {
+        let path = if is_nameless(&input.to_string_lossy()) {
             input.clone()
         } else {
             std::fs::canonicalize(input).map_err(Error::io(input))?
@@ -104,6 +114,11 @@ fn absolute(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(paths)
+}
+
+/// Whether the next input of this name is another one.
+fn is_nameless(name: &str) -> bool {
+    name == STDIN || name.starts_with(ARROW)
 }
 
 /// The state of a run.
@@ -185,7 +200,7 @@ impl<'a> Run<'a> {
         let mut plan = Vec::new();
         for path in inputs {
             let name = path.display().to_string();
-            let known = known.get(&name).copied().filter(|_| name != STDIN);
+            let known = known.get(&name).copied().filter(|_| !is_nameless(&name));
             let src = known.unwrap_or_else(|| {
                 self.sources.push(Source {
                     path: name.clone(),

@@ -1,7 +1,7 @@
 //! The Python boundary, and the only file that knows of PyO3: convert, release the lock, call, wrap.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use pyo3::create_exception;
 use pyo3::exceptions::{
@@ -13,13 +13,13 @@ use serde::Serialize;
 use crate::error::{Error, Result, guarded};
 use crate::event::{Kind, time};
 use crate::ingest::{
-    Budget, Options, Progress, erase as take_out, ingest as run, survey as look,
+    Budget, Opener, Options, Progress, erase as take_out, ingest as run, survey as look,
 };
 use crate::key::Secret;
 use crate::loss::{Entry, Folded, Form, Loss, Raw, Real, Rows, loss as sum};
 use crate::mapping::Mapping;
 use crate::store::{self, Store};
-use crate::unchecked::{Element, Fresh, numbers};
+use crate::unchecked::{Element, Fresh, numbers, stream};
 
 create_exception!(
     unskew._rust,
@@ -69,7 +69,7 @@ fn json(document: &impl Serialize) -> Result<String> {
 #[pyo3(signature = (
     inputs, store, *, source = "canonical", key_file = None, max_bad = None, until = None, threads = 0,
     window_us = 604_800_000_000, lateness_us = 86_400_000_000, keep_raw = false, mapping = None,
-    progress = None
+    progress = None, tables = None
 ))]
 #[allow(clippy::too_many_arguments)] // the command line's flags, one each
 fn ingest(
@@ -86,12 +86,14 @@ fn ingest(
     keep_raw: bool,
     mapping: Option<&str>,
     progress: Option<Py<PyAny>>,
+    tables: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     if window_us < 0 || lateness_us < 0 {
         return Err(PyValueError::new_err(format!(
             "window_us is {window_us} and lateness_us {lateness_us}; both must be at least 0"
         )));
     }
+    let raised: Raised = Arc::default();
     let until = until.map(|text| time::parse("until", text)).transpose();
     let options = Options {
         source: source.to_owned(),
@@ -103,30 +105,56 @@ fn ingest(
         lateness: lateness_us,
         keep_raw,
         mapping: mapping.map(Mapping::parse).transpose()?.map(Arc::new),
+        tables: tables.map(|tables| opener(tables, raised.clone())),
     };
-    let mut raised = None;
     let mut tell = |done: Progress| {
         Python::attach(|py| {
             let told = py.check_signals().and_then(|()| match &progress {
                 Some(progress) => progress.call1(py, (done.bytes, done.lines)).map(drop),
                 None => Ok(()),
             });
-            told.map_err(|error| {
-                raised = Some(error);
-                Error::Interrupted
-            })
+            told.map_err(|error| keep(&raised, error))
         })
     };
     let outcome = py.detach(|| guarded(|| json(&run(&inputs, &store, &options, &mut tell)?)));
-    outcome.map_err(|error| raised.take().unwrap_or_else(|| error.into()))
+    outcome.map_err(|error| cause(&raised, error))
+}
+
+/// What Python raised while Rust was at work.
+type Raised = Arc<Mutex<Option<PyErr>>>;
+
+/// Keeps an exception for the end of the run, and stops the run.
+fn keep(raised: &Raised, error: PyErr) -> Error {
+    if let Ok(mut raised) = raised.lock() {
+        raised.get_or_insert(error);
+    }
+    Error::Interrupted
+}
+
+/// The kept exception, or the error itself.
+fn cause(raised: &Raised, error: Error) -> PyErr {
+    let kept = raised.lock().ok().and_then(|mut raised| raised.take());
+    kept.unwrap_or_else(|| error.into())
+}
+
+/// Opens tables by calling `tables` with their names; it gives objects with `__arrow_c_stream__`.
+fn opener(tables: Py<PyAny>, raised: Raised) -> Opener {
+    Box::new(move |name| {
+        let open = |py: Python<'_>| {
+            let table = tables.call1(py, (name,))?;
+            stream(&table.bind(py).call_method0("__arrow_c_stream__")?)
+        };
+        Python::attach(open).map_err(|error| keep(&raised, error))
+    })
 }
 
 /// Read logs without writing anything; returns what is in them as JSON.
 #[pyfunction]
 #[pyo3(signature = (
     inputs, *, source = "canonical", until = None, window_us = 604_800_000_000, lateness_us = 86_400_000_000,
-    mapping = None
+    mapping = None, tables = None
 ))]
+#[allow(clippy::too_many_arguments)] // as those of `ingest`
 fn survey(
     py: Python<'_>,
     inputs: Vec<PathBuf>,
@@ -135,7 +163,9 @@ fn survey(
     window_us: i64,
     lateness_us: i64,
     mapping: Option<&str>,
+    tables: Option<Py<PyAny>>,
 ) -> PyResult<String> {
+    let raised: Raised = Arc::default();
     let until = until.map(|text| time::parse("until", text)).transpose();
     let options = Options {
         source: source.to_owned(),
@@ -147,18 +177,12 @@ fn survey(
         lateness: lateness_us,
         keep_raw: false,
         mapping: mapping.map(Mapping::parse).transpose()?.map(Arc::new),
+        tables: tables.map(|tables| opener(tables, raised.clone())),
     };
-    let mut raised = None;
-    let mut tell = |_| {
-        Python::attach(|py| {
-            py.check_signals().map_err(|error| {
-                raised = Some(error);
-                Error::Interrupted
-            })
-        })
-    };
+    let mut tell =
+        |_| Python::attach(|py| py.check_signals().map_err(|error| keep(&raised, error)));
     let outcome = py.detach(|| guarded(|| json(&look(&inputs, &options, &mut tell)?)));
-    outcome.map_err(|error| raised.take().unwrap_or_else(|| error.into()))
+    outcome.map_err(|error| cause(&raised, error))
 }
 
 /// The newest ledger entry of a store as JSON.

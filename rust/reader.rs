@@ -3,13 +3,22 @@
 //! `input` opens a file and knows how far it was read before, `lines` cuts its bytes into chunks of whole lines,
 //! `json` and `strict` check a line and find its fields, `line` and `typed` give them types, `chunk` does that for a
 //! whole chunk, and `fan` runs chunks on several threads while keeping their order.
+//!
+//! Other formats become such lines: `records` cuts bytes where `array` finds the elements of a JSON array or `csv` the
+//! records of a table in text, `table` has the rows of Arrow tables, and `object` writes cells and values as JSON.
 
+pub mod array;
+mod brackets;
 pub mod chunk;
+pub mod csv;
 pub mod fan;
 pub mod input;
 pub mod json;
 pub mod line;
 pub mod lines;
+pub mod object;
+pub mod records;
 mod strict;
+pub mod table;
 pub mod tree;
 mod typed;

@@ -20,7 +20,32 @@ fn avx2<T: Real>(rows: &Rows<T>, form: &Form, first: usize, slope: &mut [T]) -> 
 }
 
 #[cfg(feature = "python")]
+pub use arrow::stream;
+#[cfg(feature = "python")]
 pub use tensor::{Element, Fresh, numbers};
+
+#[cfg(feature = "python")]
+mod arrow {
+    use arrow_array::ffi_stream::{FFI_ArrowArrayStream, RecordBatchStreamReader};
+    use pyo3::exceptions::PyValueError;
+    use pyo3::prelude::*;
+    use pyo3::types::PyCapsule;
+
+    use crate::reader::table::Table;
+
+    /// The table in a capsule of the Arrow C stream interface.
+    pub fn stream(capsule: &Bound<'_, PyAny>) -> PyResult<Table> {
+        let capsule = capsule.cast::<PyCapsule>()?;
+        let address = capsule.pointer_checked(Some(c"arrow_array_stream"))?;
+        let stream = address.cast::<FFI_ArrowArrayStream>().as_ptr();
+        // SAFETY: a capsule of this name holds such a stream, by the interface's own rule; it is moved out, which
+        // leaves a released one behind, and everything it will point to belongs to it.
+        let reader = unsafe { RecordBatchStreamReader::from_raw(stream) };
+        Ok(Box::new(reader.map_err(|error| {
+            PyValueError::new_err(error.to_string())
+        })?))
+    }
+}
 
 #[cfg(feature = "python")]
 mod tensor {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use unskew::error::{Error, guarded};
 use unskew::ingest::{Budget, Options, ingest};
 use unskew::key::Secret;
-use unskew::reader::chunk::{What, parse};
+use unskew::reader::chunk::{What, Work, parse};
 use unskew::reader::line::Parser;
 use unskew::reader::lines::Piece;
 use unskew::store::{ledger, load, part};
@@ -97,11 +97,11 @@ fn mutated_logs_are_accounted_for_line_by_line() {
         let parsed = parse(
             &mut parser,
             "s",
-            Piece::Lines {
+            Work::Lines(Piece::Lines {
                 offset: 5,
                 bytes,
                 terminated,
-            },
+            }),
         );
         let newlines = text.iter().filter(|byte| **byte == b'\n').count();
         assert_eq!(
@@ -126,7 +126,7 @@ fn mutated_logs_are_accounted_for_line_by_line() {
                     refused += 1;
                     assert!(!bad.message.is_empty());
                 }
-                What::Blank | What::Skipped => {}
+                What::Blank | What::Header | What::Skipped => {}
             }
         }
     }
@@ -153,6 +153,7 @@ fn store(name: &str) -> PathBuf {
         lateness: 0,
         keep_raw: false,
         mapping: None,
+        tables: None,
     };
     ingest(&[log], &folder.join("store"), &options, &mut |_| Ok(())).unwrap();
     folder

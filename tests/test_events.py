@@ -32,7 +32,16 @@ def test_a_kind_cannot_be_changed():
 
 
 def test_inputs_are_files_globs_directories_and_standard_input(tmp_path):
-    for name in ("b.jsonl", "a.jsonl.gz", "deep/c.ndjson.zst", "notes.txt", "deep/d.json"):
+    for name in (
+        "b.jsonl",
+        "a.jsonl.gz",
+        "deep/c.ndjson.zst",
+        "notes.txt",
+        "deep/d.json",
+        "e.csv.gz",
+        "f.parquet",
+        "f.parquet.gz",
+    ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
@@ -40,7 +49,8 @@ def test_inputs_are_files_globs_directories_and_standard_input(tmp_path):
     def names(inputs):
         return [path.removeprefix(f"{tmp_path}/") for path in events.expand(inputs)]
 
-    assert names(tmp_path) == ["a.jsonl.gz", "b.jsonl", "deep/c.ndjson.zst", "deep/d.json"]
+    logs = ["a.jsonl.gz", "b.jsonl", "deep/c.ndjson.zst", "deep/d.json", "e.csv.gz", "f.parquet"]
+    assert names(tmp_path) == logs
     assert names(f"{tmp_path}/*.jsonl*") == ["a.jsonl.gz", "b.jsonl"]
     assert names(["-", tmp_path / "notes.txt"]) == ["-", "notes.txt"]
 
@@ -49,7 +59,8 @@ def test_an_input_that_matches_nothing_is_named(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         events.expand(tmp_path / "none*.jsonl")
     assert str(caught.value) == (
-        f"{tmp_path}/none*.jsonl: no such file, and no log file (.jsonl, .ndjson, .json) matches it"
+        f"{tmp_path}/none*.jsonl: no such file, and no log file "
+        "(.jsonl, .ndjson, .json, .csv, .tsv, .parquet) matches it"
     )
 
 

@@ -15,11 +15,12 @@ PACKAGE = ROOT / "python" / "unskew"
 BELOW = "everything in the layers below"
 ALL = "everything"
 # Layer by layer: modules, and what they may import inside the package. `rates` is arithmetic on counts,
-# `folds` deals prompts, `mappings` reads tables for `events`.
+# `folds` deals prompts, `tables` knows Arrow types, `mappings` reads tables of TOML for `events`.
 LAYERS: list[tuple[str, str]] = [
-    ("_rust kernels", ""),
+    ("_rust kernels tables", ""),
     ("mappings", "_rust"),
-    ("events estimators losses penalties rates folds", "_rust kernels mappings"),
+    ("events", "_rust mappings tables"),
+    ("estimators losses penalties rates folds", "_rust kernels"),
     ("propensity noise simulate", "events rates folds _rust"),
     ("data features", "events estimators _rust"),
     ("reward evidence labeler", "data events features losses penalties estimators rates folds"),

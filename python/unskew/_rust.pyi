@@ -29,11 +29,13 @@ def ingest(
     keep_raw: bool = False,
     mapping: str | None = None,
     progress: Callable[[int, int], object] | None = None,
+    tables: Callable[[str], Any] | None = None,
 ) -> str:
     """Read logs into a store, in one commit or not at all; returns the report as JSON.
 
     `threads=0` means two; `max_bad` is `"N"` or `"P%"`; `until` is RFC 3339; `progress(bytes, lines)` may
-    raise to stop; `mapping` is the table of a `SourceMapping`, None for canonical lines.
+    raise to stop; `mapping` is the table of a `SourceMapping`, None for canonical events. `tables(path)`
+    opens a Parquet file, or the table of an input `arrow:NAME`, as an object with `__arrow_c_stream__`.
     """
 
 def survey(
@@ -44,6 +46,7 @@ def survey(
     window_us: int = 604_800_000_000,
     lateness_us: int = 86_400_000_000,
     mapping: str | None = None,
+    tables: Callable[[str], Any] | None = None,
 ) -> str:
     """Read logs without writing anything; returns what is in them as JSON."""
 

@@ -1,10 +1,17 @@
-"""Feedback logs in: the kinds of feedback, and the way from canonical JSON lines to a store.
+"""Feedback logs in: the kinds of feedback, and the way from canonical events to a store.
 
-One object a line; `type` is `impression`, `feedback` or `choice`. The work is done in Rust: strict JSON,
-repeats by id, feedback joined to responses in any order, silent responses kept, people only as keyed hashes,
-and books that balance: lines = committed + duplicate + quarantined + blank. Exports of other products are
-read through a mapping (`unskew.mappings`); there a line may hold several records, so `lines + expanded`
-stands on the left, and `skipped`, records that are not carried, on the right.
+An event is a JSON object on a line or in an array, a record of a CSV or TSV file under a header with the
+names of the fields, or a row of a Parquet file or an Arrow table; `type` is `impression`, `feedback` or
+`choice`. The work is done in Rust: strict JSON, repeats by id, feedback joined to responses in any order,
+silent responses kept, people only as keyed hashes, and books that balance: lines = committed + duplicate +
+quarantined + blank.
+
+In a CSV file an empty cell is an absent field, every record ends with a line end, a number or true or false
+in `value` is that, `offered` is `a;b` or JSON, `messages` and `meta` are JSON.
+
+Exports of other products, in any of these formats, are read through a mapping (`unskew.mappings`), which says
+what the fields are; every cell of a CSV file is text to it. A line may then hold several records, so `lines +
+expanded` stands on the left, and `skipped`, records that are not carried, on the right.
 """
 
 import glob
@@ -16,14 +23,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unskew import _rust
+from unskew import _rust, tables
 from unskew.mappings import SourceMapping, load, shipped
 
 Side = Literal["two", "positive", "negative", "none"]
 Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
-ENDINGS = (".jsonl", ".ndjson", ".json")
-"""Files that a directory gives, alone or followed by `.gz` or `.zst`."""
+TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+ENDINGS = (*TEXTS, *(f"{text}.{packed}" for text in TEXTS for packed in ("gz", "zst")), ".parquet")
+"""Files that a directory gives."""
 
 _SECOND = 1_000_000
 _DAY = 86_400
@@ -192,27 +200,26 @@ def expand(inputs: Inputs) -> list[str]:
     for item in [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs:
         name = os.fspath(item)
         if name == "-" or os.path.isfile(name):
-            found.append(name)
+            found.append(os.path.join(".", name) if name.startswith("arrow:") else name)
             continue
         if os.path.isdir(name):
-            stems = (
-                (path, path.name.removesuffix(".gz").removesuffix(".zst")) for path in Path(name).rglob("*")
-            )
-            files = [str(path) for path, stem in stems if stem.endswith(ENDINGS) and path.is_file()]
+            below = Path(name).rglob("*")
+            files = [str(path) for path in below if path.name.endswith(ENDINGS) and path.is_file()]
         else:
             files = [path for path in glob.glob(name, recursive=True) if os.path.isfile(path)]
         if not files:
             raise FileNotFoundError(
-                f"{name}: no such file, and no log file ({', '.join(ENDINGS)}) matches it"
+                f"{name}: no such file, and no log file ({', '.join((*TEXTS, '.parquet'))}) matches it"
             )
         found.extend(sorted(files))
     return found
 
 
 def ingest(
-    inputs: Inputs,
+    inputs: Inputs | tables.Table,
     store: str | os.PathLike[str],
     *,
+    name: str = "table",
     source: str | None = None,
     mapping: str | os.PathLike[str] | None = None,
     key_file: str | os.PathLike[str] | None = None,
@@ -226,17 +233,20 @@ def ingest(
 ) -> Report:
     """Read feedback logs into a store, in one commit or not at all.
 
-    Running the same command again changes nothing; a file that grew is read from where it ended; a file that
-    was truncated or rewritten is refused. Memory grows with the number of events, about 100 bytes each, not
-    with text.
+    Running the same command again changes nothing; a file that grew is read from where it ended; a file
+    that was truncated or rewritten is refused. A table is read each time, and rows that are there already
+    are repeats by their id. Memory grows with the number of events, about 100 bytes each, not with text.
 
     Args:
-        inputs: paths, globs, directories, or `-` for standard input; plain, gzip or zstd.
+        inputs: paths, globs, directories, or `-` for standard input (JSON only); JSON lines, JSON arrays,
+            `.csv` and `.tsv`, each plain, gzip or zstd, and `.parquet`. Or a table: whatever has
+            `__arrow_c_stream__`, such as those of pyarrow, polars, pandas and DuckDB; see `unskew.tables`.
         store: directory of the store, made when absent.
+        name: what books and lineage call a table, as `arrow:NAME`.
         source: a shipped mapping by name (`unskew.mappings.shipped`), or the namespace of the ids of
-            canonical lines, `canonical` when absent.
+            canonical events, `canonical` when absent.
         mapping: TOML file that says how the records of a product become canonical rows; the namespace of the
-            ids is then its own, or `source`. `canonical` reads canonical lines into the namespace `source`.
+            ids is then its own, or `source`. `canonical` reads canonical events into the namespace `source`.
         key_file: file with the key of the pseudonyms; else the variable UNSKEW_KEY, else the user's own key
             file, made once.
         max_bad: bad lines tolerated, a number or `"P%"` of the run's lines; when absent the larger of 1000
@@ -254,11 +264,12 @@ def ingest(
         unskew._rust.ChecksumError: the store is damaged.
         OSError: an input cannot be read, is damaged, or was truncated or rewritten since the last run.
         ValueError: another key than the store's, another mapping than before, a mapping that cannot be used,
-            or an argument out of range.
+            an argument out of range, or a table whose columns cannot be those of events.
     """
     namespace, table = _meant(source, mapping)
+    files, opened = _opened(inputs, name, mapped=table is not None)
     text = _rust.ingest(
-        expand(inputs),
+        files,
         os.fspath(store),
         source=namespace,
         mapping=table.table if table else None,
@@ -270,12 +281,22 @@ def ingest(
         lateness_us=round(lateness_days * _DAY * _SECOND),
         keep_raw=keep_raw,
         progress=progress,
+        tables=opened,
     )
     return Report.from_json(text)
 
 
+def _opened(
+    inputs: Inputs | tables.Table, name: str, *, mapped: bool
+) -> tuple[list[str], Callable[[str], Any]]:
+    """Names of what is to be read, and what opens the tables among it."""
+    if isinstance(inputs, tables.Table):
+        return [f"arrow:{name}"], lambda path: tables.stream(path, inputs, mapped=mapped)
+    return expand(inputs), lambda path: tables.parquet(path, mapped=mapped)
+
+
 def _meant(source: str | None, mapping: str | os.PathLike[str] | None) -> tuple[str, SourceMapping | None]:
-    """Namespace of the ids and the mapping, if lines are not canonical."""
+    """Namespace of the ids and the mapping, if events are not canonical."""
     if mapping is None and source not in shipped():
         return source or "canonical", None
     if mapping is not None and os.fspath(mapping) == "canonical":
@@ -347,8 +368,9 @@ class Coverage:
 
 
 def dry_run(
-    inputs: Inputs,
+    inputs: Inputs | tables.Table,
     *,
+    name: str = "table",
     source: str | None = None,
     mapping: str | os.PathLike[str] | None = None,
     until: str | None = None,
@@ -361,22 +383,24 @@ def dry_run(
 
     Raises:
         OSError: an input cannot be read or is damaged.
-        ValueError: a mapping that cannot be used.
+        ValueError: a mapping that cannot be used, or a table whose columns cannot be those of events.
     """
     namespace, table = _meant(source, mapping)
+    files, opened = _opened(inputs, name, mapped=table is not None)
     text = _rust.survey(
-        expand(inputs),
+        files,
         source=namespace,
         mapping=table.table if table else None,
         until=until,
         window_us=round(window_days * _DAY * _SECOND),
         lateness_us=round(lateness_days * _DAY * _SECOND),
+        tables=opened,
     )
     found = json.loads(text)
     joined = sum(count for state, count in found["states"].items() if state.startswith("attributed"))
     total, shown = found["live"]["feedback"], found["live"]["impressions"]
     return Coverage(
-        title=table.title if table else "canonical JSON lines",
+        title=table.title if table else "canonical events",
         known={name: count / shown if shown else 0.0 for name, count in found["known"].items()},
         join_rate=joined / total if total else None,
         samples=tuple(found["samples"]),

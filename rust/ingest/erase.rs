@@ -79,6 +79,7 @@ pub fn erase(
         lateness: ledger.lateness_us,
         mapping: None,
         keep_raw: false,
+        tables: None,
     };
     let mut run = Run::new(&store, &options)?;
     run.state = state;

@@ -1,19 +1,18 @@
 //! The reading half of a run: pieces to the parsers, lines back in order, each one booked.
 
 use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
+use super::deliver::{Planned, deliver};
 use super::{Progress, Run, books};
 use crate::error::{Error, Result};
 use crate::event::Reason;
-use crate::event::row::Span;
 use crate::join::Fate;
-use crate::reader::chunk::{self, Line, Parsed, What};
+use crate::reader::chunk::{self, Line, Parsed, What, Work};
 use crate::reader::fan;
-use crate::reader::input::{self, Input, STDIN};
+use crate::reader::input::{Input, Mark, STDIN};
 use crate::reader::line::{Parser, Row};
-use crate::reader::lines::{Piece, Pieces};
 use crate::store::facts::Lineage;
 use crate::store::ledger::Torn;
 
@@ -29,7 +28,10 @@ pub(super) enum Item<T> {
     },
     End {
         src: usize,
-        input: Box<Input>,
+        /// None of a table that is no file.
+        input: Option<Box<Input>>,
+        /// Where records stopped, and whether another of their sequence may follow there.
+        stop: Option<(u64, bool)>,
     },
     Fail(Error),
 }
@@ -42,10 +44,14 @@ impl Run<'_> {
         progress: &mut dyn FnMut(Progress) -> Result<()>,
     ) -> Result<()> {
         let options = self.options;
-        let mark = |src: usize| self.before.get(src).map(|source| source.mark.clone());
+        let known = |src: usize| {
+            self.before
+                .get(src)
+                .map(|source| (source.mark.clone(), source.open))
+        };
         let plan: Vec<_> = plan
             .into_iter()
-            .map(|(path, src)| (path, src, mark(src)))
+            .map(|(path, src)| (path, src, known(src)))
             .collect();
         let worker = |_| {
             let mut parser = Parser::new(options.secret.clone(), &options.source)
@@ -63,13 +69,19 @@ impl Run<'_> {
                         content,
                     }
                 }
-                Item::End { src, input } => Item::End { src, input },
+                Item::End { src, input, stop } => Item::End { src, input, stop },
                 Item::Fail(error) => Item::Fail(error),
             }
         };
-        let produce = move |give: &mut dyn FnMut(Item<Piece>) -> bool| {
-            for (path, src, mark) in plan {
-                match deliver(&path, src, mark.as_ref(), give) {
+        let produce = move |give: &mut dyn FnMut(Item<Work>) -> bool| {
+            for (path, src, known) in plan {
+                let planned = Planned {
+                    path: &path,
+                    src,
+                    mark: known.as_ref().map(|(mark, _)| mark),
+                    open: known.as_ref().is_some_and(|(_, open)| *open),
+                };
+                match deliver(&planned, options, give) {
                     Ok(true) => {}
                     Ok(false) => return,
                     Err(error) => {
@@ -101,10 +113,13 @@ impl Run<'_> {
     fn take(&mut self, item: Item<Parsed>) -> Result<()> {
         match item {
             Item::Fail(error) => Err(error),
-            Item::End { src, input } => {
+            Item::End { src, input, stop } => {
                 if let Some(source) = self.sources.get_mut(src) {
+                    if let Some((end, open)) = stop.filter(|_| source.torn.is_none()) {
+                        (source.mark.text, source.open) = (end, open);
+                    }
                     let text = source.mark.text;
-                    source.mark = input.done(text);
+                    source.mark = input.map_or_else(Mark::default, |input| input.done(text));
                 }
                 Ok(())
             }
@@ -121,13 +136,10 @@ impl Run<'_> {
                 if self.read.insert(src) {
                     self.resume(src);
                 }
-                let begin = parsed.lines.first().map_or(0, |line| line.offset);
-                let last = parsed.lines.last().map_or(0, |line| line.offset);
                 for line in &parsed.lines {
-                    let whole = parsed.terminated || line.offset < last;
-                    self.line(src, line, &parsed, begin, (whole, compressed))?;
+                    self.line(src, line, &parsed, compressed)?;
                     if !line.more {
-                        self.done.bytes += line.length + u64::from(whole);
+                        self.done.bytes += line.length + u64::from(line.newline);
                         self.done.lines += 1;
                     }
                 }
@@ -149,32 +161,25 @@ impl Run<'_> {
         }
     }
 
-    fn line(
-        &mut self,
-        src: usize,
-        line: &Line,
-        parsed: &Parsed,
-        begin: u64,
-        (whole, compressed): (bool, bool),
-    ) -> Result<()> {
+    fn line(&mut self, src: usize, line: &Line, parsed: &Parsed, compressed: bool) -> Result<()> {
         let continued = std::mem::take(&mut self.continued) && matches!(line.what, What::Blank);
         let Some(source) = self.sources.get_mut(src) else {
             return Ok(());
         };
         let from = Lineage {
             src: src as u32,
-            line: source.lines + u64::from(!line.more),
+            line: source.lines + 1 - if line.more { line.lines } else { 0 },
             off: line.offset,
             len: line.length,
         };
         let torn = matches!(&line.what, What::Bad(bad) if bad.reason == Reason::Torn);
         let kept_open = torn && !compressed && source.path != STDIN;
         if !kept_open && !line.more {
-            source.mark.text = line.offset + line.length + u64::from(whole);
-            source.open = !whole;
-            source.lines += u64::from(!continued);
+            source.mark.text = line.offset + line.length + u64::from(line.newline);
+            source.open = line.open;
+            source.lines += if continued { 0 } else { line.lines };
         }
-        if continued {
+        if continued || matches!(line.what, What::Header) {
             return Ok(());
         }
         if line.more {
@@ -183,7 +188,7 @@ impl Run<'_> {
             source.balance.lines += 1;
         }
         match &line.what {
-            What::Blank => source.balance.blank += 1,
+            What::Blank | What::Header => source.balance.blank += 1,
             What::Skipped => source.balance.skipped += 1,
             What::Row(Row::Impression(row)) => {
                 let row = row.text(&parsed.arena);
@@ -226,49 +231,9 @@ impl Run<'_> {
                 self.sample(from, bad);
             }
             What::Bad(bad) => {
-                let at = Span {
-                    from: (line.offset - begin) as usize,
-                    to: (line.offset - begin + line.length) as usize,
-                };
-                let bytes = parsed.bytes.get(at.from..at.to);
-                return self.refuse(from, bad, bytes);
+                return self.refuse(from, bad, parsed.text(line));
             }
         }
         Ok(())
-    }
-}
-
-/// Reads one input to its end; false when nobody listens any more.
-pub(super) fn deliver(
-    path: &Path,
-    src: usize,
-    mark: Option<&input::Mark>,
-    give: &mut dyn FnMut(Item<Piece>) -> bool,
-) -> Result<bool> {
-    let Some(input) = input::open(path, mark)? else {
-        return Ok(true);
-    };
-    let (compressed, mut offset) = (input.compressed, input.text);
-    let mut pieces = Pieces::new(input, offset);
-    loop {
-        match pieces.next_piece() {
-            Ok(Some(piece)) => {
-                offset = piece.end();
-                if !give(Item::Lines {
-                    src,
-                    compressed,
-                    content: piece,
-                }) {
-                    return Ok(false);
-                }
-            }
-            Ok(None) => {
-                return Ok(give(Item::End {
-                    src,
-                    input: Box::new(pieces.into_inner()),
-                }));
-            }
-            Err(error) => return Err(pieces.into_inner().fault(error, offset)),
-        }
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::read::{Item, deliver};
+use super::deliver::{Planned, deliver};
+use super::read::Item;
 use super::{Options, Progress, Sample, absolute, books};
 use crate::error::Result;
 use crate::event::Reason;
@@ -59,14 +60,20 @@ pub fn survey(
         survey: Survey::default(),
         state: State::default(),
         file: String::new(),
-        number: 0,
+        lines: 0,
         fields: HashMap::new(),
         nodes: Vec::new(),
     };
     for (src, path) in absolute(inputs)?.iter().enumerate() {
         let mut failed = None;
-        (look.file, look.number) = (path.display().to_string(), 0);
-        deliver(path, src, None, &mut |item| match item {
+        (look.file, look.lines) = (path.display().to_string(), 0);
+        let planned = Planned {
+            path,
+            src,
+            mark: None,
+            open: false,
+        };
+        deliver(&planned, options, &mut |item| match item {
             Item::Lines { content, .. } => {
                 let parsed = chunk::parse(&mut parser, &options.source, content);
                 look.take(&parsed, src as u32);
@@ -91,25 +98,22 @@ struct Look<'a> {
     survey: Survey,
     state: State,
     file: String,
-    /// Number of the line at hand.
-    number: u64,
+    /// Lines of it, up to the one at hand.
+    lines: u64,
     fields: HashMap<String, u64>,
     nodes: Vec<Node>,
 }
 
 impl Look<'_> {
     fn take(&mut self, parsed: &Parsed, src: u32) {
-        let begin = parsed.lines.first().map_or(0, |line| line.offset);
         for line in &parsed.lines {
-            self.line(line, parsed, src);
             if !line.more {
-                self.survey.bytes += line.length + 1;
-                let from = (line.offset - begin) as usize;
-                let to = from + line.length as usize;
-                let text = parsed.bytes.get(from..to);
-                if let Some(text) = text.and_then(|bytes| std::str::from_utf8(bytes).ok()) {
-                    self.names(text);
-                }
+                self.survey.bytes += line.length + u64::from(line.newline);
+                self.lines += line.lines;
+            }
+            if !matches!(line.what, What::Header) {
+                self.line(line, parsed, src);
+                self.names(line, parsed);
             }
         }
     }
@@ -117,7 +121,6 @@ impl Look<'_> {
     fn line(&mut self, line: &Line, parsed: &Parsed, src: u32) {
         let balance = &mut self.survey.balance;
         balance.lines += i64::from(!line.more);
-        self.number += u64::from(!line.more);
         balance.expanded += i64::from(line.more);
         if let Some(mapping) = &self.options.mapping
             && !matches!(line.what, What::Blank)
@@ -133,7 +136,7 @@ impl Look<'_> {
             }
         }
         let fate = match &line.what {
-            What::Blank => {
+            What::Blank | What::Header => {
                 balance.blank += 1;
                 return;
             }
@@ -149,7 +152,7 @@ impl Look<'_> {
                 if known.filter(|sample| sample.reason == reason).count() < SAMPLES {
                     self.survey.samples.push(Sample {
                         file: self.file.clone(),
-                        line: self.number,
+                        line: self.lines + 1 - line.lines,
                         offset: line.offset,
                         length: line.length,
                         reason,
@@ -191,8 +194,18 @@ impl Look<'_> {
     }
 
     /// Counts the fields of a line.
-    fn names(&mut self, text: &str) {
-        if !grow(text, &mut self.nodes) {
+    fn names(&mut self, line: &Line, parsed: &Parsed) {
+        let mut object = Vec::new();
+        let bytes = parsed.text(line).unwrap_or_default();
+        let json = match &parsed.header {
+            None => bytes,
+            Some(header) if header.object(bytes, &mut object).is_ok() => &object,
+            Some(_) => return,
+        };
+        let Ok(text) = std::str::from_utf8(json) else {
+            return;
+        };
+        if line.more || !grow(text, &mut self.nodes) {
             return;
         }
         let mut open = vec![(0, String::new())];

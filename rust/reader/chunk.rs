@@ -1,12 +1,18 @@
 //! A piece of input to parsed lines.
 
+use std::sync::Arc;
+
 use simdutf8::basic::from_utf8;
 
+use super::csv::{self, Header};
 use super::json::is_whole_object;
 use super::line::{Parser, Row};
 use super::lines::{MAX_LINE, Piece};
+use super::records::{Batch, Record, is_blank};
 use crate::event::{Bad, Reason};
 use crate::mapping::UNMAPPED;
+
+const UNENDED: &str = "the last record has no line end, so it may be cut; add one if it is whole";
 
 /// What a record turned out to be; a canonical line is one record.
 #[derive(Debug)]
@@ -15,6 +21,8 @@ pub enum What {
     Row(Row),
     /// White space.
     Blank,
+    /// The names of columns.
+    Header,
     /// Sound, but not carried by the mapping.
     Skipped,
     /// Refused.
@@ -28,12 +36,30 @@ pub struct Line {
     pub offset: u64,
     /// Length without the newline.
     pub length: u64,
+    /// Where its bytes begin in those of the piece.
+    pub from: usize,
+    /// Whether a newline follows.
+    pub newline: bool,
+    /// Whether reading can go on right behind it, should its input grow.
+    pub open: bool,
+    /// Lines of text that it takes.
+    pub lines: u64,
     /// Whether the line gave a record before this one.
     pub more: bool,
     /// Number of the rule of the mapping.
     pub rule: u16,
     /// Its content.
     pub what: What,
+}
+
+/// What a piece of input is made of.
+pub enum Work {
+    /// JSON lines.
+    Lines(Piece),
+    /// JSON objects wherever they stand.
+    Objects(Batch),
+    /// Records of a CSV file, the first of them its header or not.
+    Cells(Batch, Arc<Header>, bool),
 }
 
 /// The lines of one piece.
@@ -45,12 +71,93 @@ pub struct Parsed {
     pub arena: String,
     /// The bytes of the piece, for `--keep-raw`.
     pub bytes: Vec<u8>,
-    /// Whether the last line ended with a newline.
-    pub terminated: bool,
+    /// The columns, if they are those of a CSV file.
+    pub header: Option<Arc<Header>>,
+}
+
+impl Parsed {
+    /// The bytes of a line, as far as they are held.
+    pub fn text(&self, line: &Line) -> Option<&[u8]> {
+        self.bytes
+            .get(line.from..line.from.saturating_add(line.length as usize))
+    }
 }
 
 /// Parses a piece of the namespace `source`.
-pub fn parse(parser: &mut Parser, source: &str, piece: Piece) -> Parsed {
+pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
+    let (batch, header, first) = match work {
+        Work::Lines(piece) => (cut(piece), None, false),
+        Work::Objects(batch) => (batch, None, false),
+        Work::Cells(batch, header, first) => (batch, Some(header), first),
+    };
+    let bytes = batch.bytes;
+    let mut arena = String::with_capacity(bytes.len() + source.len());
+    arena.push_str(source);
+    let valid = from_utf8(&bytes).ok();
+    let mut object = Vec::new();
+    let mut lines: Vec<Line> = Vec::with_capacity(batch.records.len());
+    for (at, mut record) in batch.records.into_iter().enumerate() {
+        let fault = record.fault.take();
+        let to = record.from.saturating_add(record.length as usize);
+        let line = bytes.get(record.from..to).unwrap_or_default();
+        let (before, count) = (
+            lines.len(),
+            if header.is_some() {
+                csv::lines(line)
+            } else {
+                1
+            },
+        );
+        let mut give = |rule, what| {
+            lines.push(Line {
+                offset: record.offset,
+                length: record.length,
+                from: record.from,
+                newline: record.newline,
+                open: record.open,
+                lines: count,
+                more: lines.len() > before,
+                rule,
+                what,
+            });
+        };
+        match (fault, &header) {
+            (Some(bad), _) => give(UNMAPPED, What::Bad(bad)),
+            (None, Some(_)) if !record.whole => {
+                give(UNMAPPED, What::Bad(Bad::new(Reason::Torn, "", UNENDED)));
+            }
+            (None, Some(_)) if first && at == 0 => give(UNMAPPED, What::Header),
+            (None, Some(header)) => {
+                cells(parser, header, line, &mut object, &mut arena, &mut give);
+            }
+            (None, None) => {
+                let text = match valid {
+                    Some(text) => text.get(record.from..to),
+                    None => from_utf8(line).ok(),
+                };
+                classify(parser, line, text, record.whole, &mut arena, &mut give);
+            }
+        }
+    }
+    Parsed {
+        lines,
+        arena,
+        bytes,
+        header,
+    }
+}
+
+/// What lies between newlines.
+fn cut(piece: Piece) -> Batch {
+    let record = |offset, length, from, whole| Record {
+        offset,
+        length,
+        from,
+        newline: whole,
+        whole,
+        open: !whole,
+        fault: None,
+    };
     let (offset, bytes, terminated) = match piece {
         Piece::Lines {
             offset,
@@ -62,51 +169,45 @@ pub fn parse(parser: &mut Parser, source: &str, piece: Piece) -> Parsed {
             length,
             terminated,
         } => {
-            return Parsed {
-                lines: vec![Line {
-                    offset,
-                    length,
-                    more: false,
-                    rule: UNMAPPED,
-                    what: What::Bad(too_long()),
-                }],
-                terminated,
-                ..Parsed::default()
+            let fault = Some(too_long());
+            let record = record(offset, length, 0, terminated);
+            return Batch {
+                bytes: Vec::new(),
+                records: vec![Record { fault, ..record }],
             };
         }
     };
-    let mut arena = String::with_capacity(bytes.len() + source.len());
-    arena.push_str(source);
-    let valid = from_utf8(&bytes).ok();
-    let mut lines = Vec::new();
+    let mut records = Vec::new();
     let mut from = 0;
     let ends = memchr::memchr_iter(b'\n', &bytes).map(|at| (at, true));
     for (to, whole) in ends.chain((!terminated).then_some((bytes.len(), false))) {
-        let line = bytes.get(from..to).unwrap_or_default();
-        let text = match valid {
-            Some(text) => text.get(from..to),
-            None => from_utf8(line).ok(),
-        };
-        let first = lines.len();
-        classify(parser, line, text, whole, &mut arena, &mut |rule, what| {
-            lines.push(Line {
-                offset: offset + from as u64,
-                length: line.len() as u64,
-                more: lines.len() > first,
-                rule,
-                what,
-            });
-        });
+        let length = (to - from) as u64;
+        records.push(record(offset + from as u64, length, from, whole));
         from = to + 1;
     }
-    Parsed {
-        lines,
-        arena,
-        bytes,
-        terminated,
+    Batch { bytes, records }
+}
+
+/// A record of a CSV file as the object that it stands for.
+fn cells(
+    parser: &mut Parser,
+    header: &Header,
+    record: &[u8],
+    object: &mut Vec<u8>,
+    arena: &mut String,
+    give: &mut impl FnMut(u16, What),
+) {
+    if memchr::memchr(0, record).is_some() {
+        return give(UNMAPPED, What::Bad(Bad::new(Reason::Nul, "", "a NUL byte")));
+    }
+    match header.object(record, object) {
+        Err(bad) => give(UNMAPPED, What::Bad(bad)),
+        Ok(false) => give(UNMAPPED, What::Blank),
+        Ok(true) => classify(parser, object, from_utf8(object).ok(), true, arena, give),
     }
 }
 
+#[inline]
 fn classify(
     parser: &mut Parser,
     line: &[u8],
@@ -115,7 +216,7 @@ fn classify(
     arena: &mut String,
     give: &mut impl FnMut(u16, What),
 ) {
-    if line.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
+    if is_blank(line) {
         return give(UNMAPPED, What::Blank);
     }
     let parsed = if line.len() > MAX_LINE {
@@ -175,7 +276,7 @@ mod tests {
             bytes: bytes.to_vec(),
             terminated: true,
         };
-        let lines = parse(&mut parser, "s", piece).lines;
+        let lines = parse(&mut parser, "s", Work::Lines(piece)).lines;
         lines
             .iter()
             .map(|line| matches!(line.what, What::Row(_)))

@@ -46,6 +46,8 @@ pub struct Input {
     /// Whether text and file offsets differ.
     pub compressed: bool,
     mark: Mark,
+    /// Bytes looked at, and how many of them were read since.
+    peeked: (Vec<u8>, usize),
 }
 
 /// Bytes read from the file and their hash, shared with the decompressor's innermost reader.
@@ -227,6 +229,7 @@ impl Input {
                 path: path.to_owned(),
                 compressed: false,
                 mark,
+                peeked: Default::default(),
             });
         };
         let source = Box::new(Bounded {
@@ -241,7 +244,29 @@ impl Input {
             path: path.to_owned(),
             compressed: true,
             mark,
+            peeked: Default::default(),
         })
+    }
+
+    /// The first byte that is no white space, not read yet; none when there is none among the first bytes.
+    pub fn first(&mut self) -> io::Result<Option<u8>> {
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut first = None;
+        while first.is_none() && bytes.len() < BUFFER {
+            let mut piece = [0; 4096];
+            let read = self.source.read(&mut piece)?;
+            bytes.extend(piece.iter().take(read));
+            let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+            first = text
+                .iter()
+                .copied()
+                .find(|byte| !byte.is_ascii_whitespace());
+            if read == 0 {
+                break;
+            }
+        }
+        self.peeked = (bytes, 0);
+        Ok(first)
     }
 
     /// The file that a fault of reading is about, and whether the bytes or the system are to blame.
@@ -278,7 +303,14 @@ impl Input {
 
 impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.source.read(buffer)
+        let (bytes, at) = &mut self.peeked;
+        let mut rest = bytes.get(*at..).unwrap_or_default();
+        if rest.is_empty() {
+            return self.source.read(buffer);
+        }
+        let read = rest.read(buffer)?;
+        *at += read;
+        Ok(read)
     }
 }
 

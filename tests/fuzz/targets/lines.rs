@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use unskew::key::Secret;
-use unskew::reader::chunk::{What, parse};
+use unskew::reader::chunk::{What, Work, parse};
 use unskew::reader::line::Parser;
 use unskew::reader::lines::Pieces;
 
@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     let (mut parser, mut pieces) = (Parser::new(secret, "s"), Pieces::new(data, 0));
     let mut end = 0;
     while let Some(piece) = pieces.next_piece().expect("bytes in memory") {
-        let parsed = parse(&mut parser, "s", piece);
+        let parsed = parse(&mut parser, "s", Work::Lines(piece));
         for line in &parsed.lines {
             assert!(line.offset >= end);
             end = line.offset + line.length;

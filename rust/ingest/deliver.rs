@@ -1,0 +1,259 @@
+//! Inputs in whatever format they are, as pieces for the parsers.
+
+use std::io::{Error as Fault, copy, sink};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::read::Item;
+use super::{ARROW, Options};
+use crate::error::{Error, Result};
+use crate::reader::array::Array;
+use crate::reader::chunk::Work;
+use crate::reader::csv::{Csv, Header};
+use crate::reader::input::{self, Input, Mark};
+use crate::reader::lines::Pieces;
+use crate::reader::records::{Batch, Records, Split};
+use crate::reader::table::Rows;
+
+/// Takes an item; false when nobody listens any more.
+type Give<'a> = &'a mut dyn FnMut(Item<Work>) -> bool;
+
+/// An input to be read.
+pub(super) struct Planned<'a> {
+    pub path: &'a Path,
+    pub src: usize,
+    /// How far it was read before.
+    pub mark: Option<&'a Mark>,
+    /// The last record of the run before can be followed by another of its sequence.
+    pub open: bool,
+}
+
+/// Reads one input to its end; false when nobody listens any more.
+pub(super) fn deliver(planned: &Planned<'_>, options: &Options, give: Give<'_>) -> Result<bool> {
+    let Planned { path, src, .. } = *planned;
+    if path.to_string_lossy().starts_with(ARROW) {
+        return rows(path, src, None, options, give);
+    }
+    let Some(mut input) = input::open(path, planned.mark)? else {
+        return Ok(true);
+    };
+    if named(path, "parquet") {
+        return parquet(planned, input, options, give);
+    }
+    let text = input.text;
+    if let Some(comma) = comma(path) {
+        let header = header(path, comma, options.mapping.is_some())?;
+        let split = Csv::new(comma, header.width(), input.compressed);
+        let mut names = text == 0;
+        return records(input, src, split, give, |batch| {
+            let first = names && !batch.records.is_empty();
+            names &= !first;
+            Work::Cells(batch, header.clone(), first)
+        });
+    }
+    let first = if text == 0 {
+        input.first()
+    } else {
+        input::open(path, None)?.map_or(Ok(None), |mut whole| whole.first())
+    };
+    if first.map_err(|error| input.fault(error, text))? == Some(b'[') {
+        let split = Array::new(text > 0 && planned.open);
+        return records(input, src, split, give, Work::Objects);
+    }
+    lines(input, src, give)
+}
+
+/// The byte between the fields of a file with this name, if it is a table in text.
+fn comma(path: &Path) -> Option<u8> {
+    let stem = if named(path, "gz") || named(path, "zst") {
+        path.with_extension("")
+    } else {
+        path.to_owned()
+    };
+    let commas = [("csv", b','), ("tsv", b'\t')];
+    let fits = commas.into_iter().find(|(ending, _)| named(&stem, ending));
+    fits.map(|(_, comma)| comma)
+}
+
+fn named(path: &Path, ending: &str) -> bool {
+    path.extension()
+        .is_some_and(|end| end.eq_ignore_ascii_case(ending))
+}
+
+/// The columns of a table in text; none yet in a file that ends before its first line does.
+fn header(path: &Path, comma: u8, mapped: bool) -> Result<Arc<Header>> {
+    let Some(input) = input::open(path, None)? else {
+        return Ok(Arc::default());
+    };
+    let mut records = Records::new(input, 0, Csv::new(comma, 0, true));
+    let wrong = |what: String| {
+        let fields = if mapped {
+            ""
+        } else {
+            ", as the fields of a JSON line"
+        };
+        let path = path.display();
+        Error::Value(format!(
+            "{path}: its first line must name the columns{fields}: {what}"
+        ))
+    };
+    loop {
+        let batch = match records.next_batch() {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Ok(Arc::default()),
+            Err(error) => return Err(records.finish().0.fault(error, 0)),
+        };
+        let Some(first) = batch.records.first() else {
+            continue;
+        };
+        if first.fault.is_some() {
+            return Err(wrong("it has none of this length".to_owned()));
+        }
+        let sealed = records.finish().0.compressed;
+        if !first.newline && !sealed {
+            return Ok(Arc::default());
+        }
+        let to = first.from + first.length as usize;
+        let record = batch.bytes.get(first.from..to).unwrap_or_default();
+        let header = Header::parse(record, comma, mapped);
+        return header.map(Arc::new).map_err(wrong);
+    }
+}
+
+fn lines(input: Input, src: usize, give: Give<'_>) -> Result<bool> {
+    let (compressed, mut offset) = (input.compressed, input.text);
+    let mut pieces = Pieces::new(input, offset);
+    loop {
+        match pieces.next_piece() {
+            Ok(Some(piece)) => {
+                offset = piece.end();
+                let content = Work::Lines(piece);
+                if !give(Item::Lines {
+                    src,
+                    compressed,
+                    content,
+                }) {
+                    return Ok(false);
+                }
+            }
+            Ok(None) => {
+                let input = Some(Box::new(pieces.into_inner()));
+                return Ok(give(Item::End {
+                    src,
+                    input,
+                    stop: None,
+                }));
+            }
+            Err(error) => return Err(pieces.into_inner().fault(error, offset)),
+        }
+    }
+}
+
+/// Records cut by `split`; the first piece comes even without any, so that the run knows that the input was read.
+fn records<S: Split>(
+    input: Input,
+    src: usize,
+    split: S,
+    give: Give<'_>,
+    mut work: impl FnMut(Batch) -> Work,
+) -> Result<bool> {
+    let (compressed, text) = (input.compressed, input.text);
+    let mut records = Records::new(input, text, split);
+    let mut first = true;
+    loop {
+        match records.next_batch() {
+            Ok(Some(batch)) if batch.records.is_empty() && !first => {}
+            Ok(Some(batch)) => {
+                first = false;
+                let content = work(batch);
+                if !give(Item::Lines {
+                    src,
+                    compressed,
+                    content,
+                }) {
+                    return Ok(false);
+                }
+            }
+            Ok(None) => {
+                let (input, end, open) = records.finish();
+                let (input, stop) = (Some(Box::new(input)), Some((end, open)));
+                return Ok(give(Item::End { src, input, stop }));
+            }
+            Err(error) => {
+                let (input, reached, _) = records.finish();
+                return Err(input.fault(error, reached));
+            }
+        }
+    }
+}
+
+/// A Parquet file: hashed as bytes like every file, and read by the opener of tables.
+fn parquet(
+    planned: &Planned<'_>,
+    mut input: Input,
+    options: &Options,
+    give: Give<'_>,
+) -> Result<bool> {
+    let path = planned.path;
+    copy(&mut input, &mut sink()).map_err(Error::io(path))?;
+    if let Some(mark) = planned.mark {
+        let size = input.done(0).size;
+        return Err(Error::Rewritten {
+            path: path.display().to_string(),
+            found: format!("grown to {size} bytes, and a Parquet file has no end to read on from"),
+            expected: format!("{} bytes", mark.size),
+        });
+    }
+    rows(path, planned.src, Some(input), options, give)
+}
+
+/// The rows of a table.
+fn rows(
+    path: &Path,
+    src: usize,
+    input: Option<Input>,
+    options: &Options,
+    give: Give<'_>,
+) -> Result<bool> {
+    let name = path.to_string_lossy();
+    let Some(open) = &options.tables else {
+        let what = "a table, which only `unskew.events` opens";
+        return Err(Error::Value(format!("{name}: {what}")));
+    };
+    let mut rows = Rows::new(open(&name)?, options.mapping.is_some());
+    let fault = |rows: &Rows, what: String| {
+        let what = format!(
+            "after {} rows: {what}; nothing of this run was committed",
+            rows.done
+        );
+        Error::io(path)(Fault::other(what))
+    };
+    loop {
+        let batch = rows.next_batch();
+        let Some(batch) = batch.map_err(|error| fault(&rows, error.to_string()))? else {
+            break;
+        };
+        let content = Work::Objects(batch);
+        if !give(Item::Lines {
+            src,
+            compressed: true,
+            content,
+        }) {
+            return Ok(false);
+        }
+    }
+    if let Some(input) = &input
+        && !input::stands(path, &input.done(0))
+    {
+        return Err(fault(
+            &rows,
+            "the file was changed while it was read".to_owned(),
+        ));
+    }
+    let stop = Some((rows.done, false));
+    Ok(give(Item::End {
+        src,
+        input: input.map(Box::new),
+        stop,
+    }))
+}
