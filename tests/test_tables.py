@@ -1,4 +1,4 @@
-"""Arrow tables and Parquet files: the store that lines give, and refusals by name of what cannot be events."""
+"""Arrow tables and Parquet files: the store that lines give, and refusals by name of what is no event."""
 
 import re
 from datetime import date, datetime
@@ -150,8 +150,9 @@ def test_tables_and_headers_that_cannot_be_events_are_refused_by_name(tmp_path):
     naive = naive.set_column(naive.column_names.index("user"), "user", pa.array([1.0]))
     what = (
         "arrow:prod: column 'shown_at' holds timestamps without a zone (timestamp[us]), expected timestamps "
-        "with a zone or text; say which zone they are in, such as column.cast(timestamp('us', 'UTC')). column "
-        "'user' holds numbers (double), expected integers or text; cast them to int64 or text. Nothing was read"
+        "with a zone or text; say which zone they are in, such as column.cast(timestamp('us', 'UTC')). "
+        "column 'user' holds numbers (double), expected integers or text; cast them to int64 or text. "
+        "Nothing was read"
     )
     with pytest.raises(ValueError, match=re.escape(what)):
         events.ingest(naive, tmp_path / "store", name="prod")

@@ -150,7 +150,8 @@ def simulate(
 @app.command()
 def ingest(
     inputs: Annotated[
-        list[str], typer.Argument(help="Files, globs or directories of JSON lines; - is stdin.")
+        list[str],
+        typer.Argument(help="Files, globs or directories of logs (JSON, CSV, TSV, Parquet); - is stdin."),
     ],
     store: Annotated[Path | None, typer.Option(help="Store directory, made when absent.")] = None,
     source: Annotated[

@@ -247,3 +247,75 @@ pub fn is_blank(bytes: &[u8]) -> bool {
         .iter()
         .all(|byte| matches!(byte, b' ' | b'\t' | b'\r'))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::array::Array;
+    use super::super::csv::Csv;
+    use super::*;
+
+    /// Place, length, wholeness and fault of every record.
+    fn cut(
+        text: &[u8],
+        split: impl Split,
+        chunk: usize,
+        limit: usize,
+    ) -> Vec<(u64, u64, bool, Option<Reason>)> {
+        let mut records = Records::sized(text, 0, split, chunk, limit);
+        let mut found = Vec::new();
+        while let Some(batch) = records.next_batch().unwrap() {
+            found.extend(batch.records.into_iter().map(|record| {
+                let held = batch.bytes.get(record.from..).unwrap_or_default();
+                let there = text.get(record.offset as usize..).unwrap();
+                let length = record.length as usize;
+                if record.fault.is_none() {
+                    assert_eq!(held.get(..length).unwrap(), there.get(..length).unwrap());
+                }
+                let reason = record.fault.map(|bad| bad.reason);
+                (record.offset, record.length, record.whole, reason)
+            }));
+        }
+        assert_eq!(records.reached(), text.len() as u64);
+        found
+    }
+
+    #[test]
+    fn records_of_any_bytes_lie_apart_and_do_not_depend_on_the_chunk_size() {
+        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+        let mut random = |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as usize % below
+        };
+        let alphabet = b"[[]]{{}},,,::\"\"\"\\\n\n\r \t1x\xff";
+        for round in 0..6000 {
+            let text: Vec<u8> = (0..random(60))
+                .map(|_| *alphabet.get(random(alphabet.len())).unwrap())
+                .collect();
+            let (chunk, width, inside) = (3 + random(20), random(4), random(2) == 0);
+            let limit = if round % 2 == 0 { 1 << 20 } else { 16 };
+            for (found, again) in [
+                (
+                    cut(&text, Array::new(inside), chunk, limit),
+                    cut(&text, Array::new(inside), 1 << 20, limit),
+                ),
+                (
+                    cut(&text, Csv::new(b',', width, inside), chunk, limit),
+                    cut(&text, Csv::new(b',', width, inside), 1 << 20, limit),
+                ),
+            ] {
+                let mut end = 0;
+                for (offset, length, ..) in &found {
+                    assert!(*offset >= end, "{text:?}");
+                    end = offset + length;
+                }
+                assert!(end <= text.len() as u64, "{text:?}");
+                if limit > 60 {
+                    assert_eq!(found, again, "{text:?} by {chunk}");
+                }
+            }
+        }
+    }
+}
