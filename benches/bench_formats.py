@@ -1,7 +1,7 @@
 """Ingestion of the same log in every format: what the way through JSON lines costs.
 
 The log of `bench_ingest` as JSON lines, JSON array, CSV, Parquet and Arrow table in memory. The digests of
-the stores are compared before any time is printed; megabytes are those of the JSON lines, so that rates compare.
+the stores are compared before any time is printed; megabytes are those of the JSON lines, so rates compare.
 
     python benches/bench_formats.py [--gigabytes 0.2] [--rounds 3]
 """
