@@ -14,6 +14,8 @@
 //! | [`ingest`] | one run from inputs to commit |
 
 pub mod count;
+#[cfg(test)]
+mod dice;
 pub mod error;
 pub mod event;
 pub mod ingest;

@@ -62,13 +62,7 @@ fn every_item_is_accounted_for_and_only_what_is_kept_stays_in_the_arena() {
 #[test]
 fn mutated_lines_neither_panic_nor_lose_the_reason() {
     let mapping = Mapping::parse(TABLE).unwrap();
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as usize % below
-    };
+    let mut random = crate::dice::dice(0x9E37_79B9_7F4A_7C15);
     let spice = [
         "null",
         "[]",

@@ -350,13 +350,7 @@ mod tests {
 
     #[test]
     fn every_array_of_values_is_cut_as_serde_json_reads_it() {
-        let mut state = 0x2545_F491_4F6C_DD1D_u64;
-        let mut random = |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as usize % below
-        };
+        let mut random = crate::dice::dice(0x2545_F491_4F6C_DD1D);
         let parts = [
             "{\"k\":",
             "[",

@@ -285,13 +285,7 @@ mod tests {
 
     #[test]
     fn mutated_lines_neither_panic_nor_pass_as_json_when_they_are_not() {
-        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-        let mut random = |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as usize % below
-        };
+        let mut random = crate::dice::dice(0x9E37_79B9_7F4A_7C15);
         let spice: &[&[u8]] = &[
             b"\"",
             b"\\",

@@ -282,13 +282,7 @@ mod tests {
 
     #[test]
     fn records_of_any_bytes_lie_apart_and_do_not_depend_on_the_chunk_size() {
-        let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-        let mut random = |below: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state as usize % below
-        };
+        let mut random = crate::dice::dice(0x9E37_79B9_7F4A_7C15);
         let alphabet = b"[[]]{{}},,,::\"\"\"\\\n\n\r \t1x\xff";
         for round in 0..6000 {
             let text: Vec<u8> = (0..random(60))

@@ -84,13 +84,7 @@ fn it_agrees_with_the_reader_of_canonical_lines_on_every_rule() {
 #[test]
 fn it_agrees_on_mutated_lines() {
     let seed = r#"{"a":"\u00e9\ud83d\ude00\n","b":[1,-2.5e3,null,true,{"c":{}}],"d":{"a":0.1,"b":""},"e":[[],[]]}"#;
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state as usize % below
-    };
+    let mut random = crate::dice::dice(0x9E37_79B9_7F4A_7C15);
     let spice = [
         "\"", "\\", "{", "}", "[", "]", ",", ":", "\\u", "\\ud800", "0", "-", "e9", ".", " ",
         "null", "\"a\":1,",
