@@ -1,7 +1,7 @@
 //! Bytes to typed rows: inputs and decompression, line-aligned chunks, strict JSON, ordered threads.
 //!
 //! `input` opens a file and knows how far it was read before, `lines` cuts its bytes into chunks of whole lines,
-//! `json` and `strict` check a line and find its fields, `line` and `typed` give them types, `chunk` does that for a
+//! `json` and `strict` check a line and find its fields, `line`, `rows` and `typed` give them types, `chunk` does that for a
 //! whole chunk, and `fan` runs chunks on several threads while keeping their order.
 //!
 //! Other formats become such lines: `records` cuts bytes where `array` finds the elements of a JSON array or `csv` the
@@ -18,6 +18,7 @@ pub mod line;
 pub mod lines;
 pub mod object;
 pub mod records;
+mod rows;
 mod strict;
 pub mod table;
 pub mod tree;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use super::json::{Field, Fields, Value, raw_of, scan};
-use super::typed::{missing, no_id, wrong};
-use crate::event::row::{Feedback, Impression, Key, Span, Target, Winner};
-use crate::event::value::{self, Scalar};
-use crate::event::{Bad, Kind, Reason};
-use crate::key::{Secret, Space};
+use super::json::{Field, Value, raw_of, scan};
+use super::rows::Line;
+use super::typed::{missing, wrong};
+use crate::event::Bad;
+use crate::event::row::{Feedback, Impression, Key, Span};
+use crate::key::Secret;
 use crate::mapping::{Draft, Found, Make, Mapping};
 
 /// A parsed line.
@@ -50,8 +50,8 @@ const CACHED: usize = 1 << 16;
 
 /// Gives types to the lines of one source; owned by one thread.
 pub struct Parser {
-    secret: Secret,
-    source: String,
+    pub(super) secret: Secret,
+    pub(super) source: String,
     mapping: Option<Arc<Mapping>>,
     users: HashMap<String, Key>,
     sessions: HashMap<String, Key>,
@@ -169,202 +169,11 @@ impl Parser {
     }
 }
 
-/// A line being given types.
-pub(super) struct Line<'a, 'de> {
-    pub fields: Fields<'de>,
-    pub arena: &'a mut String,
-    pub parser: &'a mut Parser,
-}
-
-impl Line<'_, '_> {
-    fn row(&mut self, make: Make) -> Result<Row, Bad> {
-        match make {
-            Make::Impression => self.impression().map(|row| Row::Impression(Box::new(row))),
-            Make::Feedback => self.feedback().map(|row| Row::Feedback(Box::new(row))),
-            Make::Choice => self.choice().map(|row| Row::Feedback(Box::new(row))),
-        }
-    }
-
-    fn impression(&mut self) -> Result<Impression<Span>, Bad> {
-        let id = self.own_id()?;
-        let shown_at = self
-            .time(Field::ShownAt)?
-            .ok_or_else(|| missing(Field::ShownAt))?;
-        let response = self
-            .text(Field::Response)?
-            .ok_or_else(|| missing(Field::Response))?;
-        let (messages, rendered) = self.messages()?;
-        let prompt = self
-            .text(Field::Prompt)?
-            .or(rendered)
-            .ok_or_else(|| missing(Field::Prompt))?;
-        let request = self.id(Field::Request)?;
-        let mut row = Impression {
-            key: self.key(Space::Response, id),
-            content: Key::default(),
-            id,
-            request,
-            request_key: request.map(|id| self.key(Space::Request, id)),
-            session: self.person(Field::Session)?,
-            turn: self
-                .whole(Field::Turn, 0, i64::from(i32::MAX))?
-                .and_then(|n| i32::try_from(n).ok()),
-            user: self.person(Field::User)?,
-            prompt_hash: Key::of(prompt.of(self.arena).as_bytes()),
-            shown_at,
-            received_at: self.time(Field::ReceivedAt)?,
-            source: self.source(),
-            surface: self.text(Field::Surface)?,
-            lang: self.text(Field::Lang)?,
-            model: self.text(Field::Model)?,
-            policy_id: self.text(Field::PolicyId)?,
-            policy_prob: self.probability()?,
-            slot: self
-                .whole(Field::Slot, 0, i64::from(i16::MAX))?
-                .and_then(|n| i16::try_from(n).ok()),
-            n_slots: self
-                .whole(Field::NSlots, 1, i64::from(i16::MAX))?
-                .and_then(|n| i16::try_from(n).ok()),
-            offered: self.offered()?,
-            prompt,
-            response,
-            messages,
-            parent: self
-                .id(Field::Parent)?
-                .map(|id| self.key(Space::Response, id)),
-            extra: self.extra(),
-            response_chars: i32::try_from(response.of(self.arena).chars().count())
-                .unwrap_or(i32::MAX),
-            text_hash: Key::of(response.of(self.arena).as_bytes()),
-        };
-        row.content = row.text(self.arena).hash();
-        Ok(row)
-    }
-
-    fn feedback(&mut self) -> Result<Feedback<Span>, Bad> {
-        let kind = self
-            .text(Field::Kind)?
-            .ok_or_else(|| missing(Field::Kind))?;
-        let kind = Kind::named(kind.of(self.arena)).ok_or_else(|| {
-            Bad::new(
-                Reason::UnknownKind,
-                "kind",
-                "no such kind of feedback; `custom` takes anything",
-            )
-        })?;
-        if kind == Kind::Choice {
-            return Err(wrong(Field::Kind, "a line of type choice for a choice"));
-        }
-        let (response, request) = (self.id(Field::Response)?, self.id(Field::Request)?);
-        let target = match (response, request, self.person(Field::Session)?) {
-            (Some(id), _, _) => Target::Response(self.key(Space::Response, id)),
-            (None, Some(id), _) => Target::Request(self.key(Space::Request, id)),
-            (None, None, Some(key)) => Target::Session(key),
-            (None, None, None) => {
-                return Err(no_id(
-                    Field::Response,
-                    "response, request or session is required",
-                ));
-            }
-        };
-        let (value, label) = match self.fields.get(Field::Value) {
-            Value::Absent | Value::Null => (Scalar::Null, None),
-            Value::Bool(value) => (Scalar::Bool(value), None),
-            Value::Int(value) => (Scalar::Number(value as f64), None),
-            Value::Big(value) => (Scalar::Number(value as f64), None),
-            Value::Float(value) => (Scalar::Number(value), None),
-            Value::Text(span) => (Scalar::Text(span.of(self.arena)), Some(span)),
-            Value::Raw(_) | Value::Nested | Value::Instant(_) => {
-                return Err(wrong(Field::Value, "a number, a bool or a string"));
-            }
-        };
-        let value = if self.retract()? {
-            None
-        } else {
-            value::parse(kind, value)?
-        };
-        self.event(kind, target, None, (response, request), (value, label))
-    }
-
-    fn choice(&mut self) -> Result<Feedback<Span>, Bad> {
-        let request = self
-            .id(Field::Request)?
-            .ok_or_else(|| no_id(Field::Request, "request is required"))?;
-        let winner = self
-            .id(Field::Winner)?
-            .ok_or_else(|| missing(Field::Winner))?;
-        let target = Target::Request(self.key(Space::Request, request));
-        let (won, response, label) = match winner.of(self.arena) {
-            "tie" => (Winner::Tie, None, Some(winner)),
-            "both_bad" => (Winner::BothBad, None, Some(winner)),
-            _ => (
-                Winner::Response(self.key(Space::Response, winner)),
-                Some(winner),
-                None,
-            ),
-        };
-        self.event(
-            Kind::Choice,
-            target,
-            Some(won),
-            (response, Some(request)),
-            (None, label),
-        )
-    }
-
-    fn event(
-        &mut self,
-        kind: Kind,
-        target: Target,
-        winner: Option<Winner>,
-        (response, request): (Option<Span>, Option<Span>),
-        (value, label): (Option<f64>, Option<Span>),
-    ) -> Result<Feedback<Span>, Bad> {
-        let id = self.own_id()?;
-        let mut row = Feedback {
-            key: self.key(Space::Event, id),
-            content: Key::default(),
-            id,
-            target,
-            winner,
-            response,
-            request,
-            user: self.person(Field::User)?,
-            at: self.time(Field::At)?.ok_or_else(|| missing(Field::At))?,
-            received_at: self.time(Field::ReceivedAt)?,
-            source: self.source(),
-            kind,
-            value,
-            label,
-            actor: self.actor()?,
-            version: self.whole(Field::Version, i64::MIN, i64::MAX)?.unwrap_or(0),
-            retract: self.retract()?,
-            comment: self.text(Field::Comment)?,
-            extra: self.extra(),
-        };
-        row.content = row.text(self.arena).hash();
-        Ok(row)
-    }
-
-    fn key(&self, space: Space, id: Span) -> Key {
-        self.parser
-            .secret
-            .id(&self.parser.source, space, id.of(self.arena))
-    }
-
-    /// The source's name; every chunk's arena begins with it.
-    fn source(&self) -> Span {
-        Span {
-            from: 0,
-            to: self.parser.source.len(),
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::event::Reason;
 
     fn parse(line: &str) -> Result<(Row, String), Bad> {
         let mut arena = "canonical".to_owned();

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use super::json::{Field, Value};
-use super::line::Line;
+use super::rows::Line;
 use crate::event::row::{Actor, Key, Span};
 use crate::event::{Bad, Kind, Reason, time};
 
