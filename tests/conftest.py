@@ -64,3 +64,11 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def keyed():
+    """A key of pseudonyms in the environment, so that no key file is made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNSKEW_KEY", "a key for these tests only")
+        yield

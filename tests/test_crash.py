@@ -42,15 +42,11 @@ class Logs:
         return self.run(do="sweeps", work=str(work), begin=begin, inputs=self.paths, faults=pairs)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def key():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNSKEW_KEY", "a key for these tests only")
-        yield
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 @pytest.fixture(scope="module")
-def logs(tmp_path_factory, key):
+def logs(tmp_path_factory, keyed):
     return Logs(tmp_path_factory.mktemp("logs"))
 
 

@@ -19,12 +19,7 @@ from unskew import _rust, data, events, simulate
 from unskew.data import NO_GOLD, RANDOM, STRATIFIED, Store, examples, read_gold
 from unskew.events import KINDS
 
-
-@pytest.fixture(autouse=True, scope="module")
-def key():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNSKEW_KEY", "a key for these tests only")
-        yield
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 def made(folder, text, name="log.jsonl", **options):
@@ -34,7 +29,7 @@ def made(folder, text, name="log.jsonl", **options):
 
 
 @pytest.fixture(scope="module")
-def product(tmp_path_factory):
+def product(tmp_path_factory, keyed):
     """(store, gold file) of a simulated product."""
     home = tmp_path_factory.mktemp("product")
     made = simulate.simulate(home / "log", 1500, simulate.WORLDS["label"], seed=4, gold=(120, 60))

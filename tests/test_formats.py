@@ -20,10 +20,7 @@ from forms import ROWS, as_csv, as_lines, as_table, compact, exact, kept, refuse
 from logs import books, lines, random_log, table
 from unskew import events
 
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("UNSKEW_KEY", "a key for these tests only")
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 FORMS = {

@@ -15,10 +15,7 @@ from hypothesis import strategies as st
 from logs import THUMB, books, good, table, write
 from unskew import _rust, events
 
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("UNSKEW_KEY", "a key for these tests only")
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 IMPRESSION = '{"type":"impression","id":"b","shown_at":"2026-03-02T00:00:00Z","prompt":"p","response":"r"%s}'

@@ -17,9 +17,7 @@ from unskew import events
 CONFLICT = "content [0-9a-f]{8} loses to content [0-9a-f]{8} under the same id"
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("UNSKEW_KEY", "a key for these tests only")
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 def ingest(

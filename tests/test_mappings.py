@@ -37,9 +37,7 @@ UNKNOWN = ("type", "a word that the mapping does not know")
 TIME = "2026-05-04T10:11:12Z"
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("UNSKEW_KEY", "a key that only this test knows")
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 def write(path: Path, *records: object) -> Path:

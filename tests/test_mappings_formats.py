@@ -54,9 +54,7 @@ value = "is"
 """
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("UNSKEW_KEY", "a key that only this test knows")
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 def run(*arguments: object) -> dict:

@@ -14,9 +14,7 @@ START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 HOURS = 400
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("UNSKEW_KEY", "a key for these tests only")
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 def product(*, answered=lambda i: i % 4 == 0, delay=lambda i: i // 4 % 10 * 15, **columns):

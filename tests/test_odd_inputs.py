@@ -18,10 +18,7 @@ from hypothesis import strategies as st
 from logs import THUMB, books, good, table, write
 from unskew import _rust, events
 
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("UNSKEW_KEY", "a key for these tests only")
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 def shown(**fields):

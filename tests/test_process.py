@@ -25,9 +25,7 @@ from unskew import _rust, events
 CLI = "import signal; signal.signal(2, signal.default_int_handler)\nfrom unskew.cli import main; main()"
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("UNSKEW_KEY", "a key for these tests only")
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 @pytest.fixture

@@ -23,9 +23,7 @@ _rust.ingest(sys.argv[2:], sys.argv[1])
 """
 
 
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("UNSKEW_KEY", "a key for these tests only")
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 def test_the_store_has_the_same_bytes_for_any_number_of_threads(tmp_path):

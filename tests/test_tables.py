@@ -12,10 +12,7 @@ from forms import ROWS, as_lines, as_table, kept, save, shown
 from logs import books, table
 from unskew import events
 
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch):
-    monkeypatch.setenv("UNSKEW_KEY", "a key for these tests only")
+pytestmark = pytest.mark.usefixtures("keyed")
 
 
 def arrow_tables():
