@@ -82,7 +82,7 @@ def test_wrong_use_is_a_sentence_and_never_a_traceback(road, arguments, code, sa
 def test_square_brackets_of_a_sentence_reach_the_terminal():
     from rich.text import Text
 
-    from unskew.cli import verdict_text
+    from unskew.terminal import verdict_text
 
     gate = {"colour": "red", "sentence": "give noise: {thumbs: [fnr, fpr]}"}
     verdict = {"colour": "red", "sentences": ["see [a, b]"], "gates": [gate], "allowed": []}
@@ -91,7 +91,7 @@ def test_square_brackets_of_a_sentence_reach_the_terminal():
 
 
 def test_run_that_measured_nothing_is_a_table_of_dashes():
-    from unskew.cli import arms_table
+    from unskew.terminal import arms_table
 
     table = arms_table({"title": "t", "arms": [{"label": "ours", "role": "ours"}]})
     assert [list(column.cells) for column in table.columns] == [["ours"], *[["–"]] * 5]

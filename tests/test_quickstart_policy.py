@@ -11,7 +11,7 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerControl
 from typer.testing import CliRunner
 
-from unskew import cli, pipeline, quickstart, simulate
+from unskew import cli, pipeline, quickstart, simulate, terminal
 from unskew.pipeline.policy import Budget, PolicyConfig, history, imitation
 from unskew.pipeline.run import plain
 
@@ -72,7 +72,7 @@ def test_second_run_ends_in_the_same_figures(run, home):
 
 
 def test_terminal_shows_the_true_reward_of_each_policy(run):
-    table = cli.policies_table(run["policy"])
+    table = terminal.policies_table(run["policy"])
     assert table.row_count == 1 + len(run["policy"]["arms"])
     true = run["policy"]["arms"][-1]["final"]["true"]["value"]
     assert list(table.columns[0].cells) == ["nothing", "naive", run["estimator"], "true"]

@@ -1,0 +1,124 @@
+"""Logs and stores: in, checked, one person out, rows back."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unskew.cli.app import (
+    JsonFlag,
+    KeyOption,
+    StoreArgument,
+    app,
+    out,
+    show,
+    stage,
+)
+from unskew.terminal import (
+    facts,
+    flat,
+)
+
+
+@app.command()
+def ingest(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="Files, globs or directories of logs (JSON, CSV, TSV, Parquet); - is stdin."),
+    ],
+    store: Annotated[Path | None, typer.Option(help="Store directory, made when absent.")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Product that wrote them, by the name of its mapping. Default: canonical lines."),
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Mapping of another product, a TOML file (docs/mappings.md).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what is in the inputs and write nothing.")
+    ] = False,
+    max_bad: Annotated[
+        str | None,
+        typer.Option(help="Bad lines allowed: a number or a percentage (1%). Default: max(1000, 1%)."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Watermark (RFC 3339) instead of the largest time seen.")
+    ] = None,
+    key: KeyOption = None,
+    keep_raw: Annotated[bool, typer.Option(help="Keep the text of quarantined lines in the store.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write the full report as JSON here.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Read feedback logs into a store. Every line is accounted for; bad ones cost no good one."""
+    from unskew import events, mappings
+
+    if mapping is None and source not in (None, "canonical", *mappings.shipped()):
+        raise ValueError(
+            f"no product is named {source!r}; there are canonical, {', '.join(mappings.shipped())}. "
+            "For another one pass --mapping FILE.toml"
+        )
+    if dry_run:
+        with stage("reading the log"):
+            coverage = events.dry_run(inputs, source=source, mapping=mapping, until=until)
+        show(coverage.to_dict(), as_json, lambda: facts("what is in the inputs", coverage.summary()))
+        if not as_json:
+            for bad in coverage.samples:
+                said = f"{bad['reason']} {bad['field']}: {bad['message']}"
+                out.print(f"{bad['file']} line {bad['line']}: {said}", markup=False, soft_wrap=True)
+            out.print(f"not carried: {', '.join(coverage.lost) or 'nothing'}", markup=False, soft_wrap=True)
+        return
+    if store is None:
+        raise ValueError("--store DIR is needed, or --dry-run")
+    with stage("reading the log"):
+        result = events.ingest(
+            inputs, store, source=source, mapping=mapping, max_bad=max_bad, until=until, key_file=key,
+            keep_raw=keep_raw,
+        )  # fmt: skip
+    document = result.to_dict()
+    if report:
+        report.write_text(json.dumps(document, indent=1))
+    show(document, as_json, lambda: facts(f"store {store}", result.summary()))
+
+
+@app.command()
+def verify(store: StoreArgument, key: KeyOption = None, as_json: JsonFlag = False) -> None:
+    """Check every file of a store against its checksum and print the store digest."""
+    from unskew import events
+
+    with stage("checking"):
+        result = events.verify(store, key_file=key)
+    show(result, as_json, lambda: facts(f"store {store} is whole", flat(result)))
+
+
+@app.command()
+def erase(
+    user: Annotated[str, typer.Argument(help="Id of the person, as the log has it.")],
+    store: Annotated[Path, typer.Option(help="Store directory made by `unskew ingest`.")],
+    key: KeyOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take one person out of a store: what is left is what a log without them gives."""
+    from unskew import events
+
+    with stage("erasing"):
+        result = events.erase(user, store, key_file=key)
+    show(result, as_json, lambda: facts(f"erased from {store}", flat(result)))
+
+
+@app.command()
+def export(
+    store: StoreArgument,
+    output: Annotated[Path, typer.Option("--out", help="File to write.")],
+    form: Annotated[
+        str, typer.Option("--format", help="jsonl, csv, parquet (rows back) or trl (debiased pairs).")
+    ] = "jsonl",
+    table: Annotated[str, typer.Option(help="Table for the row formats.")] = "impressions",
+    accept_red: Annotated[str | None, typer.Option(help="Export pairs on a red audit; say why.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Rows back out of a store, or debiased pairs for another trainer."""
+    from unskew import export as exporter
+
+    written = exporter.export(store, output, form=form, table=table, accept_red=accept_red)
+    show(written, as_json, lambda: facts(str(output), written))
