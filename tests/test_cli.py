@@ -35,6 +35,33 @@ def test_ingest_balances_its_books_and_reports_the_dirty_lines(road):
     assert books["quarantined"] > 0
 
 
+def test_the_first_refused_line_of_each_reason_is_shown(road):
+    done = unskew("ingest", "log/events", "--store", "shown", "--key", "key", cwd=road)
+    told = unskew("ingest", "log/events", "--store", "told", "--key", "key", "--json", cwd=road)
+    report = json.loads(told.stdout)
+    first = {}
+    for bad in report["samples"]:
+        first.setdefault(bad["reason"], bad)
+    assert set(first) == set(report["quarantine"])
+    for bad in first.values():
+        assert f"{bad['file']} line {bad['line']}: {bad['reason']}" in done.stdout
+    assert "--source" not in done.stdout
+
+
+def test_a_log_of_another_product_is_refused_with_the_way_to_read_it(road):
+    (road / "other.jsonl").write_text('{"trace_id": "t", "score": 1}\n')
+    done = unskew("ingest", "other.jsonl", "--store", "foreign", "--key", "key", cwd=road)
+    assert done.returncode == 0
+    assert "other.jsonl line 1: missing type" in done.stdout
+    assert "Every line was refused. A log of another product is read with --source" in done.stdout
+
+
+def test_erasing_somebody_unknown_says_so(road):
+    done = unskew("erase", "nobody", "--store", "store", "--key", "key", cwd=road)
+    assert done.returncode == 0
+    assert "holds nothing of this person" in done.stdout
+
+
 def test_two_stores_of_one_log_have_one_digest(road):
     unskew("ingest", "log/events", "--store", "again", "--key", "key", cwd=road)
     digests = [

@@ -1,5 +1,6 @@
 """What a person sees in the terminal: facts, verdicts, models and policies side by side."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Group
@@ -28,6 +29,16 @@ def flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             rows[f"{prefix}{name}"] = len(value) if isinstance(value, list) else value
     return rows
+
+
+def refusals(samples: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """The first refused line of each reason: where it stands and what is wrong with it."""
+    seen = set()
+    for bad in samples:
+        if bad["reason"] not in seen:
+            seen.add(bad["reason"])
+            said = f"{bad['reason']} {bad['field']}".rstrip()
+            yield f"{bad['file']} line {bad['line']}: {said}: {bad['message']}"
 
 
 def verdict_text(verdict: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from unskew.cli.app import (
 from unskew.terminal import (
     facts,
     flat,
+    refusals,
 )
 
 
@@ -63,10 +64,9 @@ def ingest(
             coverage = events.dry_run(inputs, source=source, mapping=mapping, until=until)
         show(coverage.to_dict(), as_json, lambda: facts("what is in the inputs", coverage.summary()))
         if not as_json:
-            for bad in coverage.samples:
-                said = f"{bad['reason']} {bad['field']}: {bad['message']}"
-                out.print(f"{bad['file']} line {bad['line']}: {said}", markup=False, soft_wrap=True)
-            out.print(f"not carried: {', '.join(coverage.lost) or 'nothing'}", markup=False, soft_wrap=True)
+            for line in refusals(coverage.samples):
+                out.print(line, markup=False, soft_wrap=True)
+            out.print(f"not carried: {', '.join(coverage.lost) or 'nothing'}", markup=False, highlight=False)
         return
     if store is None:
         raise ValueError("--store DIR is needed, or --dry-run")
@@ -79,6 +79,13 @@ def ingest(
     if report:
         report.write_text(json.dumps(document, indent=1))
     show(document, as_json, lambda: facts(f"store {store}", result.summary()))
+    if as_json:
+        return
+    for line in refusals(result.samples):
+        out.print(line, markup=False, soft_wrap=True)
+    if result.balance["quarantined"] and not result.balance["committed"] + result.balance["duplicate"]:
+        hint = "Every line was refused. A log of another product is read with --source or --mapping"
+        out.print(f"[yellow]{hint}; --dry-run says beforehand what is in it.[/]")
 
 
 @app.command()
@@ -103,7 +110,10 @@ def erase(
 
     with stage("erasing"):
         result = events.erase(user, store, key_file=key)
-    show(result, as_json, lambda: facts(f"erased from {store}", flat(result)))
+    if result["committed"]:
+        show(result, as_json, lambda: facts(f"erased from {store}", flat(result)))
+    else:
+        show(result, as_json, lambda: f"{store} holds nothing of this person; the id must be that of the log")
 
 
 @app.command()
