@@ -79,7 +79,7 @@ def test_wheel_is_abi3_and_holds_kernels_types_and_no_paths(wheel):
 
 
 def test_core_modules_import_without_the_extras_and_quickstart_names_the_pip_line(stranger, tmp_path):
-    probe = "import sys, unskew, unskew.events, unskew.cli; unskew.events.load('langfuse');"
+    probe = "import sys, unskew, unskew.events, unskew.cli; unskew.mappings.load('langfuse');"
     probe += "print(unskew.__file__, 'torch' in sys.modules)"
     done = run(stranger, "-c", probe, cwd=tmp_path, env=clean_environment())
     assert done.returncode == 0, done.stderr

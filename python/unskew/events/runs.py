@@ -1,0 +1,229 @@
+"""From logs to a store, or to what is in them; a store checked, a person taken out."""
+
+import glob
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from unskew import _rust, tables
+from unskew.events.reports import Coverage, Report
+from unskew.mappings import SourceMapping, load, shipped
+
+Inputs = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+ENDINGS = (*TEXTS, *(f"{text}.{packed}" for text in TEXTS for packed in ("gz", "zst")), ".parquet")
+"""Files that a directory gives."""
+
+_SECOND = 1_000_000
+_DAY = 86_400
+
+
+def expand(inputs: Inputs) -> list[str]:
+    """Files named by paths, globs and directories, in a fixed order; `-` is standard input.
+
+    Args:
+        inputs: one or several. A directory gives the log files below it, by `ENDINGS`.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or a glob or directory gives no file.
+    """
+    found: list[str] = []
+    for item in [inputs] if isinstance(inputs, (str, os.PathLike)) else inputs:
+        name = os.fspath(item)
+        if name == "-" or os.path.isfile(name):
+            found.append(os.path.join(".", name) if name.startswith("arrow:") else name)
+            continue
+        if os.path.isdir(name):
+            below = Path(name).rglob("*")
+            files = [str(path) for path in below if path.name.endswith(ENDINGS) and path.is_file()]
+        else:
+            files = [path for path in glob.glob(name, recursive=True) if os.path.isfile(path)]
+        if not files:
+            raise FileNotFoundError(
+                f"{name}: no such file, and no log file ({', '.join((*TEXTS, '.parquet'))}) matches it"
+            )
+        found.extend(sorted(files))
+    return found
+
+
+def ingest(
+    inputs: Inputs | tables.Table,
+    store: str | os.PathLike[str],
+    *,
+    name: str = "table",
+    source: str | None = None,
+    mapping: str | os.PathLike[str] | None = None,
+    key_file: str | os.PathLike[str] | None = None,
+    max_bad: int | str | None = None,
+    until: str | None = None,
+    window_days: float = 7.0,
+    lateness_days: float = 1.0,
+    keep_raw: bool = False,
+    threads: int = 0,
+    progress: Callable[[int, int], object] | None = None,
+) -> Report:
+    """Read feedback logs into a store, in one commit or not at all.
+
+    Running the same command again changes nothing; a file that grew is read from where it ended; a file
+    that was truncated or rewritten is refused. A table is read each time, and rows that are there already
+    are repeats by their id. Memory grows with the number of events, about 100 bytes each, not with text.
+
+    Args:
+        inputs: paths, globs, directories, or `-` for standard input (JSON only); JSON lines, JSON arrays,
+            `.csv` and `.tsv`, each plain, gzip or zstd, and `.parquet`. Or a table: whatever has
+            `__arrow_c_stream__`, such as those of pyarrow, polars, pandas and DuckDB; see `unskew.tables`.
+        store: directory of the store, made when absent.
+        name: what books and lineage call a table, as `arrow:NAME`.
+        source: a shipped mapping by name (`unskew.mappings.shipped`), or the namespace of the ids of
+            canonical events, `canonical` when absent.
+        mapping: TOML file that says how the records of a product become canonical rows; the namespace of the
+            ids is then its own, or `source`. `canonical` reads canonical events into the namespace `source`.
+        key_file: file with the key of the pseudonyms; else the variable UNSKEW_KEY, else the user's own key
+            file, made once.
+        max_bad: bad lines tolerated, a number or `"P%"` of the run's lines; when absent the larger of 1000
+            and 1 %.
+        until: RFC 3339; everything before it has arrived. The largest time in the store when absent.
+        window_days: feedback counts this long after its response was shown.
+        lateness_days: feedback may arrive this much later.
+        keep_raw: keep the bytes of refused lines in the quarantine.
+        threads: parsing threads, 0 = two.
+        progress: called with (bytes, lines) done; an exception it raises stops the run, nothing committed.
+
+    Raises:
+        unskew._rust.BudgetExceeded: too many bad lines.
+        unskew._rust.StoreLocked: another process writes to the store.
+        unskew._rust.ChecksumError: the store is damaged.
+        OSError: an input cannot be read, is damaged, or was truncated or rewritten since the last run.
+        ValueError: another key than the store's, another mapping than before, a mapping that cannot be used,
+            an argument out of range, or a table whose columns cannot be those of events.
+    """
+    namespace, table = _meant(source, mapping)
+    files, opened = _opened(inputs, name, mapped=table is not None)
+    text = _rust.ingest(
+        files,
+        os.fspath(store),
+        source=namespace,
+        mapping=table.table if table else None,
+        key_file=key_file,
+        max_bad=None if max_bad is None else str(max_bad),
+        until=until,
+        threads=threads,
+        window_us=round(window_days * _DAY * _SECOND),
+        lateness_us=round(lateness_days * _DAY * _SECOND),
+        keep_raw=keep_raw,
+        progress=progress,
+        tables=opened,
+    )
+    return Report.from_json(text)
+
+
+def _opened(
+    inputs: Inputs | tables.Table, name: str, *, mapped: bool
+) -> tuple[list[str], Callable[[str], Any]]:
+    """Names of what is to be read, and what opens the tables among it."""
+    if isinstance(inputs, tables.Table):
+        return [f"arrow:{name}"], lambda path: tables.stream(path, inputs, mapped=mapped)
+    return expand(inputs), lambda path: tables.parquet(path, mapped=mapped)
+
+
+def _meant(source: str | None, mapping: str | os.PathLike[str] | None) -> tuple[str, SourceMapping | None]:
+    """Namespace of the ids and the mapping, if events are not canonical."""
+    if mapping is None and source not in shipped():
+        return source or "canonical", None
+    if mapping is not None and os.fspath(mapping) == "canonical":
+        return source or "canonical", None
+    chosen = load(mapping if mapping is not None else source or "")
+    return source or chosen.name, chosen
+
+
+def dry_run(
+    inputs: Inputs | tables.Table,
+    *,
+    name: str = "table",
+    source: str | None = None,
+    mapping: str | os.PathLike[str] | None = None,
+    until: str | None = None,
+    window_days: float = 7.0,
+    lateness_days: float = 1.0,
+) -> Coverage:
+    """Read feedback logs and say what is in them; nothing is written, no key is needed.
+
+    The arguments are those of `ingest`.
+
+    Raises:
+        OSError: an input cannot be read or is damaged.
+        ValueError: a mapping that cannot be used, or a table whose columns cannot be those of events.
+    """
+    namespace, table = _meant(source, mapping)
+    files, opened = _opened(inputs, name, mapped=table is not None)
+    text = _rust.survey(
+        files,
+        source=namespace,
+        mapping=table.table if table else None,
+        until=until,
+        window_us=round(window_days * _DAY * _SECOND),
+        lateness_us=round(lateness_days * _DAY * _SECOND),
+        tables=opened,
+    )
+    found = json.loads(text)
+    joined = sum(count for state, count in found["states"].items() if state.startswith("attributed"))
+    total, shown = found["live"]["feedback"], found["live"]["impressions"]
+    return Coverage(
+        title=table.title if table else "canonical events",
+        known={name: count / shown if shown else 0.0 for name, count in found["known"].items()},
+        join_rate=joined / total if total else None,
+        samples=tuple(found["samples"]),
+        lost=table.lost if table else (),
+        unknown=tuple(table.unknown(found["fields"])) if table else (),
+        **{name: found[name] for name in ("balance", "rules", "quarantine", "live", "kinds", "states")},
+    )
+
+
+def verify(
+    store: str | os.PathLike[str], *, key_file: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
+    """Check every checksum and count of a store, and its digest from the rows themselves.
+
+    Returns:
+        store, ledger, generation, digest, files, bytes, impressions, feedback, balance.
+
+    Raises:
+        unskew._rust.ChecksumError: something is not what was committed; the message names the file.
+        ValueError: another key than the store's.
+    """
+    checked: dict[str, Any] = json.loads(_rust.verify(os.fspath(store), key_file=key_file))
+    return checked
+
+
+def erase(
+    user: str, store: str | os.PathLike[str], *, key_file: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
+    """Take one person out of a store, in one commit or not at all.
+
+    Gone are the impressions and the feedback that name the person, and feedback that names nobody and is
+    about their responses, requests or sessions; what is derived is then what a log without them would give.
+    Row numbers and gold labels stay; audits, nuisances and targets go, for they were made from rows that are
+    gone, and so do the kept bytes of refused lines, cached features, and the commit before. The log files are
+    the caller's: a file that was read is not read again, but a new one brings the person back.
+
+    Args:
+        user: id of the person, as the log has it.
+        store: directory of the store.
+        key_file: as in `ingest`.
+
+    Returns:
+        store, committed (false when nothing was there to erase), ledger, generation, digest, impressions and
+        feedback erased.
+
+    Raises:
+        unskew._rust.StoreLocked: another process writes to the store.
+        unskew._rust.ChecksumError: the store is damaged.
+        ValueError: another key than the store's.
+    """
+    done: dict[str, Any] = json.loads(_rust.erase(os.fspath(store), user, key_file=key_file))
+    shutil.rmtree(Path(store) / "features", ignore_errors=True)
+    return done
