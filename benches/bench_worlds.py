@@ -45,11 +45,11 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benches.smooth_worlds import CAP, draw, labelled
+from benches.smooth_worlds import draw, labelled
 
 from unskew import evidence, simulate
 from unskew.data import RANDOM, Examples
-from unskew.estimators import Columns, Mixture
+from unskew.estimators import CAP, Columns, Mixture
 from unskew.evidence import Evidence, descent
 from unskew.evidence.checks import failures
 from unskew.folds import assign

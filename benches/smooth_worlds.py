@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from unskew import simulate
 from unskew.data import RANDOM, Examples
+from unskew.estimators import CAP
 from unskew.events import KIND
 from unskew.simulate.world import SPREAD, chances
 
@@ -22,7 +23,6 @@ Floats = NDArray[np.float64]
 
 FEATURES = 20
 OFFERED = ("thumbs", "copy", "regenerate")
-CAP = 30.0
 
 
 @dataclass(frozen=True)

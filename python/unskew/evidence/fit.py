@@ -63,7 +63,8 @@ def fit(
     label itself counts as d = +-30. Assumptions: kinds are independent given the features and the hidden
     label; the log-odds of liking and of happening are linear in the features; a label moves a kind equally
     everywhere; the habits of users are independent of what they are shown. Which gold rows were labelled may
-    depend on anything recorded.
+    depend on anything recorded. One two-sided kind alone without gold is taken at its word (`record_of`):
+    q is then what a naive model learns, d is +-15 where there is a record, and there are no tables.
 
     Args:
         X: features, finite. Shape [N, D].
