@@ -245,8 +245,8 @@ def _label_test(case: Case) -> Iterator[Gate]:
     value = found.p
     if value >= SIGNIFICANCE:
         said = (
-            f"On the gold labels, answering {name} does not depend on liking the response beyond what the "
-            f"propensity explains (p value {value:.2f})."
+            f"Gold labels do not show that answering {name} depends on liking the response beyond what the "
+            f"propensity explains (p value {value:.2g})."
         )
         colour: Colour = "green"
         if found.reach < REACH:
@@ -269,8 +269,8 @@ def _features(case: Case, value: float, test: measure.LabelTest) -> Gate:
     limit, name = f"at least {SIGNIFICANCE}", case.name
     if value >= SIGNIFICANCE:
         said = (
-            f"On the gold labels, answering {name} does not depend on the features of responses that are "
-            f"liked alike (p value {value:.2f})."
+            f"Gold labels do not show that answering {name} depends on the features of responses that are "
+            f"liked alike (p value {value:.2g})."
         )
         few = test.reach < REACH
         said += " They are few: a dependence may be missed." if few else ""
