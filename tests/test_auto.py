@@ -8,7 +8,7 @@ import pytest
 from unskew import events, noise, pipeline, propensity, simulate
 from unskew.audit import Verdict
 from unskew.audit.verdict import Gate
-from unskew.data import Store, levels
+from unskew.data import Store, cells
 from unskew.estimators import FLOOR
 from unskew.pipeline.auto import FOR, LOSS, choose, decisions, estimator
 from unskew.pipeline.config import Refused
@@ -130,7 +130,11 @@ def test_who_answers_is_counted_in_cells_where_the_settings_say_so(tmp_path, mon
     k = rows.kind("thumbs")
     usable = made.usable[:, k]
     expected = propensity.cells(
-        levels(store, rows), rows.observed[:, k], rows.prompt_hash, usable=usable, floor=float(FLOOR)
+        propensity.nested(cells(store, rows)),
+        rows.observed[:, k],
+        rows.prompt_hash,
+        usable=usable,
+        floor=float(FLOOR),
     )
     assert found.source == "cells"
     assert np.array_equal(found.p, expected.p)

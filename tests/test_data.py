@@ -119,7 +119,7 @@ def test_columns_of_a_simulated_product_are_its_tables(product):
     assert found.observed[:, found.kind("thumbs")].sum() > found.positive[:, found.kind("thumbs")].sum() > 0
 
 
-def test_delays_of_a_kind_and_levels_of_cells_are_those_of_the_tables(product):
+def test_delays_of_a_kind_and_cells_are_those_of_the_tables(product):
     store, _ = product
     found = examples(store)
     shown = {row["response_key"]: row for row in table(store.path, "impressions").to_pylist()}
@@ -136,10 +136,9 @@ def test_delays_of_a_kind_and_levels_of_cells_are_those_of_the_tables(product):
         assert milliseconds == max(first[name], timedelta()) // timedelta(milliseconds=1)
     assert_array_equal(age, np.array(table(store.path, "observations")["age_ms"])[found.row])
     cells = table(store.path, "cells").to_pylist()
-    names = ("surface", "slot", "model", "len_bucket")
-    for depth, level in enumerate(data.levels(store, found), start=1):
-        true = [tuple(cells[cell][name] for name in names[:depth]) for cell in found.cell]
-        assert len(set(zip(level.tolist(), true, strict=True))) == len(set(true)) == len(set(level.tolist()))
+    for name, code in zip(("surface", "slot", "model", "len_bucket"), data.cells(store, found), strict=True):
+        true = [cells[cell][name] for cell in found.cell]
+        assert len(set(zip(code.tolist(), true, strict=True))) == len(set(true)) == len(set(code.tolist()))
 
 
 def test_kind_that_the_store_has_not_is_named_with_those_it_has(product):

@@ -13,7 +13,6 @@ from unskew.terminal import verdict_text
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 HOURS = 400
 
-
 pytestmark = pytest.mark.usefixtures("keyed")
 
 

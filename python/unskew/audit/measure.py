@@ -196,9 +196,9 @@ def label_test(
 
         z = sum w (o - p) (r - q) / sqrt(sum w^2 (o - p)^2 (r - q)^2)
 
-    q is P(liked | x) (the mean of r when absent). If feedback depends on x alone, z has mean 0 when either p
-    or q is right. With v = sum w (r - q)^2 / sum w, pi the mean of r and s that of o, a class that answers
-    twice as often moves the covariance by v s / (1 + pi): `reach`.
+    w are the weights of `_gold_rows`, q is P(liked | x) (the mean of r when absent). If feedback depends on x
+    alone, z has mean 0 when either p or q is right. With v = sum w (r - q)^2 / sum w, pi the mean of r and s
+    that of o, a class that answers twice as often moves the covariance by v s / (1 + pi): `reach`.
 
     Args:
         examples: with gold.

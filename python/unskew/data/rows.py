@@ -182,20 +182,14 @@ def delays(store: Store, rows: Examples, kind: str) -> tuple[Floats, Floats]:
     return delay, as_numpy(seen["age_ms"]).astype(np.float64)
 
 
-def levels(store: Store, rows: Examples) -> list[Ints]:
-    """Cells of each row from coarse to fine: surface, then slot, model and length too. Shape [N] each.
+def cells(store: Store, rows: Examples) -> list[Ints]:
+    """Surface, slot, model and bucket of length of each row, as codes. Shape [N] each.
 
-    What `propensity.cells` and `propensity.shrunk` take: each cell lies in the one before it.
+    What `propensity.nested` takes, coarse first.
     """
-    names = ("surface", "slot", "model", "len_bucket")
-    cells = store.table("cells", names)
-    found, code = [], np.zeros(cells.num_rows, np.int64)
-    for name in names:
-        column = cells[name].combine_chunks().dictionary_encode("encode").indices
-        code = code * (cells.num_rows + 1) + as_numpy(column)
-        code = np.unique(code, return_inverse=True)[1].astype(np.int64)
-        found.append(code[rows.cell])
-    return found
+    table = store.table("cells", ("surface", "slot", "model", "len_bucket"))
+    codes = (column.combine_chunks().dictionary_encode("encode").indices for column in table.columns)
+    return [as_numpy(code)[rows.cell].astype(np.int64) for code in codes]
 
 
 def users(rows: Examples) -> Ints:

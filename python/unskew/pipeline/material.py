@@ -173,7 +173,8 @@ def estimate(
         stage: shows what is under way.
         choices: pairs on which a choice was offered, with gold.
         user_cap: see `audit.users`; None reads every record as it came.
-        cells: count who answers in these cells (`data.levels`); fitted on the features when absent.
+        cells: count who answers in these cells, from coarse to fine (`propensity.nested`); fitted on the
+            features when absent.
     """
     fit = partial(_nuisances, X=X, known=known, given=given, seed=seed, cells=cells)
     if user_cap is None or not rows.user.any():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from unskew import data, features
+from unskew import data, features, propensity
 from unskew.audit.users import Users, without
 from unskew.data import Choices, Examples, Store
 from unskew.evidence import Evidence
@@ -83,7 +83,8 @@ def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> 
         read = _read(found[1], found[2], rows, X, rates, pairs)
         return replace(read, given=given), found[0]
     options: dict[str, Any] = {"known": rates, "given": given, "seed": settings.seed, "choices": pairs}
-    options |= {"user_cap": settings.user_cap, "cells": data.levels(store, rows) if counted else None}
+    cells = propensity.nested(data.cells(store, rows)) if counted else None
+    options |= {"user_cap": settings.user_cap, "cells": cells}
     material = estimate(rows, X, stage=stage, **options)
     document, table = _write(material, made_from)
     return material, store.attach("nuisances", "nuisances", document, table)
