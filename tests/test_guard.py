@@ -239,6 +239,35 @@ def test_interrupt_ends_with_a_whole_checkpoint(tmp_path):
     assert newest(tmp_path) == tmp_path / f"checkpoint-{last[2]}"
 
 
+def handlers():
+    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_run_that_fails_gives_the_signals_back(tmp_path):
+    before = handlers()
+    run = trainer(tmp_path, rows(poisoned=range(ROWS)))
+    with pytest.raises(NumericError):
+        run.train()
+    assert handlers() == before
+
+
+def test_signal_ends_a_process_that_a_run_forked(tmp_path):
+    """As it would have without the run: a pool waits for the workers that it ends so."""
+    run, found = trainer(tmp_path, max_steps=1), []
+
+    def fork(_):
+        child = os.fork()
+        if not child:
+            signal.raise_signal(signal.SIGTERM)
+            os._exit(0)
+        found.append(os.WTERMSIG(os.waitpid(child, 0)[1]))
+
+    run.before_step = fork
+    run.train()
+    assert found == [signal.SIGTERM]
+    assert run.interrupted is None
+
+
 KILLED = """
 import os, signal, time
 torch.set_num_threads(1)

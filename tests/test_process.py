@@ -185,13 +185,21 @@ def _ingest(arguments):
     return events.ingest(path, store).digest
 
 
+def pool(way, path, *stores):
+    """Digests of what this process and then two of its children ingest."""
+    here = _ingest((path, stores[0]))  # before the children are made, so that they find its threads gone
+    with multiprocessing.get_context(way).Pool(2) as workers:
+        return [here, *workers.map_async(_ingest, [(path, store) for store in stores[1:]]).get(timeout=60)]
+
+
 @pytest.mark.parametrize("way", ["fork", "spawn"])
-def test_processes_that_are_forked_or_spawned_ingest_as_this_one(store, tmp_path, way):
+def test_processes_that_are_forked_or_spawned_ingest_as_this_one(tmp_path, way):
     path = write(tmp_path / "more.jsonl", good(50, 100))
-    right = _ingest((path, tmp_path / "here"))
-    with multiprocessing.get_context(way).Pool(2) as pool:
-        work = pool.map_async(_ingest, [(path, tmp_path / f"{way}{i}") for i in range(2)])
-        assert work.get(timeout=60) == [right, right]
+    code = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
+    code += "import test_process; print(len(set(test_process.pool(*sys.argv[1:]))))"
+    command = [sys.executable, "-c", code, way, path, *(str(tmp_path / f"store{i}") for i in range(3))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "1\n"
 
 
 def test_eight_threads_share_the_core_and_one_store(store, tmp_path):

@@ -9,7 +9,7 @@ parameter is never written. A checkpoint is whole when `MARKER` is in it, which 
 checksum of every file; others are set aside when the trainer is made, so that `resume_from_checkpoint=True`
 finds a whole one. SIGINT and SIGTERM end the run after the step under way, with a checkpoint.
 
-All of it hangs on hooks of `transformers.Trainer`; `train` is its own.
+All of it hangs on hooks of `transformers.Trainer`; `train` is its own, but for giving the signals back.
 """
 
 import hashlib
@@ -66,7 +66,8 @@ class Guarded(Trainer):  # type: ignore[misc]
         if self.args.should_save:
             set_aside(self.args.output_dir)
         self.accelerator.wait_for_everyone()
-        self.add_callback(_Watch(self))
+        self._watch = _Watch(self)
+        self.add_callback(self._watch)
 
     @property
     def _start(self) -> Path:
@@ -81,6 +82,12 @@ class Guarded(Trainer):  # type: ignore[misc]
 
     def went_back(self) -> None:
         """Forget what belongs to parameters that a roll-back left."""
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().train(*args, **kwargs)
+        finally:  # a run that failed comes to no `on_train_end`
+            self._watch.restore()
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         loss: Tensor = super().training_step(*args, **kwargs)
@@ -208,15 +215,21 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
                 save_file({name: kept.detach().contiguous() for name, kept in trained}, self.trainer._start)
             self.trainer.accelerator.wait_for_everyone()
         if threading.current_thread() is threading.main_thread():
+            self.process = os.getpid()
             for number in (signal.SIGINT, signal.SIGTERM):
                 self.before[number] = signal.signal(number, self._remember)
 
     def _remember(self, number: int, _: Any) -> None:
+        if os.getpid() != self.process:  # a worker that the run forked has no step to end
+            self.restore()
+            signal.raise_signal(number)
+            return
         self.trainer.interrupted = number
         log.warning("%s: stopping after this step, with a checkpoint", signal.Signals(number).name)
-        self._restore()  # a second one stops at once
+        self.restore()  # a second one stops at once
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Give the signals back to whom they were before."""
         while self.before:
             number, handler = self.before.popitem()
             signal.signal(number, handler)
@@ -235,7 +248,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         return control
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._restore()
+        self.restore()
         if args.should_save:
             self.trainer._start.unlink(missing_ok=True)
 
