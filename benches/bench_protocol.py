@@ -290,7 +290,7 @@ def main() -> None:
     parser.add_argument("--encoder", help="directory of a sentence encoder")
     parser.add_argument("--texts", type=Path, help="folder of dev_even.jsonl.gz ($UNSKEW_DATA/hh_harmless)")
     parser.add_argument(
-        "--turns", type=int, default=20_000, help="texts at most; 70 % of them are learned from"
+        "--turns", type=int, default=20_000, help="texts at most; 70 %% of them are learned from"
     )
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "unskew")
     given = parser.parse_args()
