@@ -77,7 +77,7 @@ class Tables(NamedTuple):
     """Unconstrained numbers behind the tables; see `effect` and `contrast`.
 
     Args:
-        effect: what liking adds to the log-odds of happening. Shape [K].
+        effect: what liking adds to the log-odds of happening. Shape [K], or [N, K] where rows differ.
         level: mean log-odds of a recorded 1, two-sided kinds. Shape [K].
         contrast: what liking adds to them. Shape [K].
     """
@@ -98,7 +98,7 @@ class Tables(NamedTuple):
 
 
 def effect(tables: Tables, sign: Tensor) -> Tensor:
-    """Effect of the label on happening, with the sign that the kind declares. Shape [K]."""
+    """Effect of the label on happening, with the sign that the kind declares. Shape [K], or [N, K]."""
     return torch.where(sign == 0, tables.effect, sign * softplus(tables.effect))
 
 

@@ -7,9 +7,15 @@ Means over the usable rows of a kind, weighted by P(r | x):
 with q = sigmoid(z) and p_r = sigmoid(g + (r - 1/2) effect); fnr and fpr of two-sided kinds are tables as they
 are. A head explains part of the errors in the records that it was fitted to, so that rates read beside it are
 too low. Tables, and the offset and the scale of every head, are therefore fitted once more, to heads out of
-fold. Covariance: the inverse observed information of these, carried to the means by the delta method. The
-direction of a head is taken as found: the intervals know how uncertain its level and strength are, not where
-it points.
+fold, with two numbers more for each two-sided kind, in log-odds per standard deviation of z:
+
+    g + along z + (r - 1/2) (effect + growth z)
+
+Decayed heads g leave to `effect` a part of what quality itself does to who answers, and people who answer at
+both extremes have an effect that grows with z; either way the error rates would make up for it. Both numbers
+are a priori N(0, 1), and fnr and fpr uniform, so that none ends on the edge of its range. Covariance: the
+inverse observed information of all of these, carried to the means by the delta method. The direction of a
+head is else taken as found: the intervals know how uncertain its level and strength are, not where it points.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from unskew.events import Kind
 from unskew.evidence.likelihood import Record, Tables, contrast, effect, losses
@@ -33,16 +40,30 @@ def rows(line: Tensor, tables: Tables, record: Record, kinds: Sequence[Kind]) ->
         record: what was recorded about these rows.
         kinds: the K kinds.
     """
-    point = torch.cat([torch.zeros(2 * line.shape[1], dtype=torch.float64), *tables])
+    two = record.sign == 0
+    extra = torch.zeros(2 * line.shape[1] + 2 * len(kinds), dtype=torch.float64)
+    point = torch.cat([extra, *tables])
+    quality = ((line[:, :1] - line[:, :1].mean()) / line[:, :1].std().clamp(min=1e-9)).clamp(-3, 3)
+
+    def split(at: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(at, [line.shape[1]] * 2 + [len(kinds)] * 5)
 
     def moved(at: Tensor) -> tuple[Tensor, Tables]:
-        """Line and tables at a point: every head shifted and stretched."""
-        shift, stretch, *rest = torch.split(at, [line.shape[1]] * 2 + [len(kinds)] * 3)
-        return line * (1 + stretch) + shift, Tables(*rest)
+        """Line and tables at a point: every head moved, and an effect for each row. Shape [N, K]."""
+        shift, stretch, along, growth, strength, level, tilt = split(at)
+        head = line * (1 + stretch) + shift
+        head = torch.cat([head[:, :1], head[:, 1:] + quality * (along * two)], 1)
+        return head, Tables(strength + quality * (growth * two), level, tilt)
 
     def total(at: Tensor) -> Tensor:
         moved_line, moved_tables = moved(at)
-        return losses(moved_line, moved_tables, record).sum()
+        _, _, along, growth, *_ = split(at)
+        error = torch.stack(_errors(moved_tables))[:, two]
+        uniform = (
+            logsigmoid(error) + logsigmoid(-error)
+        ).sum()  # log(p (1 - p)), the density of its log-odds
+        prior = 0.5 * (along.square() + growth.square()).sum() - uniform
+        return losses(moved_line, moved_tables, record).sum() + prior
 
     def values(at: Tensor) -> Tensor:
         moved_line, moved_tables = moved(at)
@@ -92,7 +113,7 @@ def _values(
 ) -> list[tuple[str, str, Tensor]]:
     """(kind, parameter, value) of every table; kinds that are usable nowhere are left out."""
     q = torch.sigmoid(line[:, 0])
-    half, tilt = effect(tables, record.sign) / 2, contrast(tables) / 2
+    half, (fnr, fpr) = effect(tables, record.sign) / 2, _errors(tables)
     found = []
     for k, kind in enumerate(kinds):
         at = record.usable[:, k]
@@ -101,12 +122,18 @@ def _values(
         liked, g = q[at], line[at, 1 + k]
         verb = "answered" if kind.two_sided else "happened"
         for word, weight, side in (("liked", liked, 1), ("not", 1 - liked, -1)):
-            rate = (weight * torch.sigmoid(g + side * half[k])).sum() / weight.sum()
+            rate = (weight * torch.sigmoid(g + side * half[at, k])).sum() / weight.sum()
             found.append((kind.name, f"P({verb}|{word})", rate))
         if kind.two_sided:
-            found.append((kind.name, "fnr", torch.sigmoid(-tables.level[k] - tilt[k])))
-            found.append((kind.name, "fpr", torch.sigmoid(tables.level[k] - tilt[k])))
+            found.append((kind.name, "fnr", torch.sigmoid(fnr[k])))
+            found.append((kind.name, "fpr", torch.sigmoid(fpr[k])))
     return found
+
+
+def _errors(tables: Tables) -> tuple[Tensor, Tensor]:
+    """Log-odds of fnr and fpr of two-sided kinds. Shape [K] each."""
+    tilt = contrast(tables) / 2
+    return -tables.level - tilt, tables.level - tilt
 
 
 def mean_rate(found: Sequence[dict[str, Any]], kind: str, parameter: str) -> float:
