@@ -337,8 +337,9 @@ def main() -> None:
             keep(found)
             print(found["cell"], found["seed"], f"{time.time() - began:.0f} s", file=sys.stderr)
     runs = [found for found in done if "seed" in found and 1 <= found["seed"] <= given.seeds]
+    what = f"real text, at most {given.turns:,} turns" if kept else f"normal features, {given.rows:,} rows"
     print(
-        f"{'real text' if kept else 'normal features'}, {given.rows:,} rows, {given.seeds} seeds; "
+        f"{what}, {given.seeds} seeds; "
         f"{os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}.\n\n"
         f"{report(runs, names, [str(cell) for cell in cells])}"
     )
