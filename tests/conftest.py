@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+# No test needs a network: a model that is not here is missed at once, and TRL does not report its use.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
 # A commit is flushed to disk, which takes longer than everything else about a small store; memory is as good.
 MEMORY, ROOM = Path("/dev/shm"), 4 << 30
 if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:

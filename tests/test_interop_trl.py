@@ -2,12 +2,9 @@
 
 import dataclasses
 import inspect
-import os
 
 import numpy as np
 import pytest
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # TRL reports its use otherwise
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
