@@ -2,6 +2,7 @@
 
 mod books;
 mod commit;
+mod compact;
 mod deliver;
 mod erase;
 mod read;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub use books::{Budget, FileReport, Report, Sample};
+pub use compact::{Compacted, compact};
 pub use erase::{Erased, erase};
 pub use survey::{Survey, survey};
 

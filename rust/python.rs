@@ -13,7 +13,8 @@ use serde::Serialize;
 use crate::error::{Error, Result, guarded};
 use crate::event::{Kind, time};
 use crate::ingest::{
-    Budget, Opener, Options, Progress, erase as take_out, ingest as run, survey as look,
+    Budget, Opener, Options, Progress, compact as join, erase as take_out, ingest as run,
+    survey as look,
 };
 use crate::key::Secret;
 use crate::loss::{Entry, Folded, Form, Loss, Raw, Real, Rows, loss as sum};
@@ -214,6 +215,13 @@ fn erase(py: Python<'_>, path: PathBuf, user: &str, key_file: Option<PathBuf>) -
     Ok(py.detach(|| guarded(|| json(&take_out(user, &path, secret, &mut tell)?)))?)
 }
 
+/// Join small parts of a store into few, in one commit; returns what was done as JSON.
+#[pyfunction]
+fn compact(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+    let mut alive = || Python::attach(|py| py.check_signals().map_err(|_| Error::Interrupted));
+    Ok(py.detach(|| guarded(|| json(&join(&path, &mut alive)?)))?)
+}
+
 /// Move temporary files into a folder of the store under an id, in one commit.
 #[pyfunction]
 fn attach(
@@ -342,6 +350,7 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(open_store, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;
     module.add_function(wrap_pyfunction!(erase, module)?)?;
+    module.add_function(wrap_pyfunction!(compact, module)?)?;
     module.add_function(wrap_pyfunction!(attach, module)?)?;
     module.add_function(wrap_pyfunction!(kinds, module)?)?;
     module.add_function(wrap_pyfunction!(loss, module)?)

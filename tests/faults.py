@@ -45,13 +45,15 @@ def run(library: Path, **job: Any) -> Any:
     return json.loads(done.stdout)
 
 
-def command(store: str, inputs: list[str], erase: str | None = None) -> int:
-    """Exit code of `unskew ingest` or `erase`, as `cli.main` gives it; the parsing of flags is left out."""
+def command(store: str, inputs: list[str], erase: str | None = None, compact: bool = False) -> int:
+    """Exit code of `unskew ingest`, `erase` or `compact`, as `cli.main` gives it; no flags are parsed."""
     from unskew import cli, events
 
     try:
         if erase:
             events.erase(erase, store)
+        elif compact:
+            events.compact(store)
         else:
             events.ingest(inputs, store)
     except Exception as error:
@@ -67,6 +69,7 @@ def forked(
     fault: int,
     record: int = -1,
     erase: str | None = None,
+    compact: bool = False,
 ) -> tuple[int, int]:
     """Exit code (or minus the signal) of the command with a fault at its `number`-th call, and calls seen."""
     shim = ctypes.CDLL(None)
@@ -81,7 +84,7 @@ def forked(
             os.dup2(out, 2)
             below = os.path.dirname(store) if fault == RECORD else store
             shim.faults_arm(below.encode(), call.encode(), ctypes.c_long(number), fault, record)
-            code = command(store, inputs, erase)
+            code = command(store, inputs, erase, compact)
         finally:
             seen = shim.faults_seen()
             shim.faults_arm(b"", b"", ctypes.c_long(0), 0, -1)
@@ -116,7 +119,13 @@ def unnamed(store: str) -> list[str]:
 
 
 def sweep(
-    work: str, begin: str | None, inputs: list[str], call: str, fault: str, erase: str | None
+    work: str,
+    begin: str | None,
+    inputs: list[str],
+    call: str,
+    fault: str,
+    erase: str | None = None,
+    compact: bool = False,
 ) -> list[dict[str, Any]]:
     """The fault at every call in turn, and each time what was left and what the same command makes of it."""
     from unskew import events
@@ -125,7 +134,7 @@ def sweep(
     for number in range(1, 10_000):
         if begin:
             shutil.copytree(begin, store)
-        code, seen = forked(store, inputs, call, number, FAULTS[fault], erase=erase)
+        code, seen = forked(store, inputs, call, number, FAULTS[fault], erase=erase, compact=compact)
         if seen < number:
             shutil.rmtree(store)
             return results
@@ -137,6 +146,8 @@ def sweep(
             result["then"] = events.erase(erase, store)["digest"]
             files = [path for path in Path(store).rglob("*") if path.is_file()]
             result["words"] = any(f"words of {erase}".encode() in path.read_bytes() for path in files)
+        if compact:
+            result |= {"again": again.committed, "parts": events.compact(store)["parts"]}
         result["rest"] = unnamed(store)
         results.append(result)
         shutil.rmtree(store)
@@ -144,10 +155,17 @@ def sweep(
 
 
 def sweeps(
-    work: str, begin: str | None, inputs: list[str], faults: list[tuple[str, str]], erase: str | None = None
+    work: str,
+    begin: str | None,
+    inputs: list[str],
+    faults: list[tuple[str, str]],
+    erase: str | None = None,
+    compact: bool = False,
 ) -> dict[str, Any]:
     """`sweep` for each call and fault, by their names."""
-    return {f"{call} {fault}": sweep(work, begin, inputs, call, fault, erase) for call, fault in faults}
+    return {
+        f"{call} {fault}": sweep(work, begin, inputs, call, fault, erase, compact) for call, fault in faults
+    }
 
 
 def record(store: str, runs: list[list[str]], to: str) -> list[int]:

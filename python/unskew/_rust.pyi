@@ -59,6 +59,9 @@ def verify(path: str | PathLike[str], *, key_file: str | PathLike[str] | None = 
 def erase(path: str | PathLike[str], user: str, *, key_file: str | PathLike[str] | None = None) -> str:
     """Erase a person from a store, in one commit; returns what was erased as JSON."""
 
+def compact(path: str | PathLike[str]) -> str:
+    """Join small parts of a store into few, in one commit; returns what was done as JSON."""
+
 def attach(
     store: str | PathLike[str], folder: str, id: str, files: Sequence[str | PathLike[str]], generation: int
 ) -> None:

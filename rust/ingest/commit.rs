@@ -13,7 +13,7 @@ use crate::store::writer::Table;
 use crate::store::{Store, load};
 
 /// Ending of the quarantine part that the next commit writes anew.
-const OPEN: &str = "-open-0000.arrow";
+pub(super) const OPEN: &str = "-open-0000.arrow";
 
 impl Run<'_> {
     /// Whether the settings are those of the newest commit, so that without new lines nothing would change.

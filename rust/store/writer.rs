@@ -10,7 +10,7 @@ use super::part::{Part, PartWriter};
 use crate::error::{Error, Result};
 
 /// Bytes after which a part is closed.
-const PART_BYTES: u64 = 512 << 20;
+pub const PART_BYTES: u64 = 512 << 20;
 
 /// A table's builders.
 pub trait Rows: Default {

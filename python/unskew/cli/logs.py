@@ -117,6 +117,19 @@ def erase(
 
 
 @app.command()
+def compact(store: StoreArgument, as_json: JsonFlag = False) -> None:
+    """Join the small files that many runs leave in a store; rows and what was made from them stay."""
+    from unskew import events
+
+    with stage("joining"):
+        result = events.compact(store)
+    if result["committed"]:
+        show(result, as_json, lambda: facts(f"store {store}", flat(result)))
+    else:
+        show(result, as_json, lambda: f"{store} has nothing to join: {result['parts']} parts")
+
+
+@app.command()
 def export(
     store: StoreArgument,
     output: Annotated[Path, typer.Option("--out", help="File to write.")],

@@ -18,7 +18,7 @@ expanded` stands on the left, and `skipped`, records that are not carried, on th
 
 from unskew.events.kinds import KIND, KINDS, Kind, Side
 from unskew.events.reports import Coverage, Report
-from unskew.events.runs import ENDINGS, Inputs, dry_run, erase, expand, ingest, verify
+from unskew.events.runs import ENDINGS, Inputs, compact, dry_run, erase, expand, ingest, verify
 
 __all__ = [
     "ENDINGS",
@@ -29,6 +29,7 @@ __all__ = [
     "Kind",
     "Report",
     "Side",
+    "compact",
     "dry_run",
     "erase",
     "expand",

@@ -227,3 +227,22 @@ def erase(
     done: dict[str, Any] = json.loads(_rust.erase(os.fspath(store), user, key_file=key_file))
     shutil.rmtree(Path(store) / "features", ignore_errors=True)
     return done
+
+
+def compact(store: str | os.PathLike[str]) -> dict[str, Any]:
+    """Join the small parts that many runs leave into few, in one commit or not at all.
+
+    Rows keep their numbers, so everything made from them stays, and nothing else changes: neither the digest
+    and the generation nor what was read of which input. The files of the commit before are deleted by the
+    commit after this one, as ever, for readers may still hold them.
+
+    Returns:
+        store, committed (false when there is nothing to join), ledger, generation, digest, and the number of
+        parts, `before` and `parts`.
+
+    Raises:
+        unskew._rust.StoreLocked: another process writes to the store.
+        unskew._rust.ChecksumError: the store is damaged.
+    """
+    done: dict[str, Any] = json.loads(_rust.compact(os.fspath(store)))
+    return done
