@@ -60,6 +60,8 @@ pub struct Options {
     pub mapping: Option<Arc<Mapping>>,
     /// Opens tables; without it there are none.
     pub tables: Option<Opener>,
+    /// Keep fields that hold e-mail and IP addresses.
+    pub keep_addresses: bool,
 }
 
 /// How far a run is.

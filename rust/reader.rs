@@ -7,6 +7,7 @@
 //! Other formats become such lines: `records` cuts bytes where `array` finds the elements of a JSON array or `csv` the
 //! records of a table in text, `table` has the rows of Arrow tables, and `object` writes cells and values as JSON.
 
+pub mod address;
 pub mod array;
 mod brackets;
 pub mod chunk;

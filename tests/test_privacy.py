@@ -84,6 +84,63 @@ def test_an_id_of_a_person_is_nowhere_in_what_is_written_or_said(tmp_path):
     assert len(holds(tmp_path / "raw", CANARY)) == 1  # the quarantine, when asked to keep the bytes
 
 
+MAIL, MAILS, IP, V6 = "ada.l@mail.example.org", "ada.l%40mail.example.org", "203.0.113.77", "2001:db8::77"
+
+
+def addressed_log():
+    """Rows that hold addresses in fields that nobody learns from, and each once in a text."""
+    shown = {"type": "impression", "shown_at": "2026-03-02T00:00:00Z", "prompt": "p", "response": "r"}
+    given = {"type": "feedback", "response": "r0", "kind": "copy", "at": "2026-03-02T00:00:00Z"}
+    fields = [
+        {"user_email": MAIL, "plan": "pro"},
+        {"meta": {"client_ip": IP, "at": {"peer": [V6, "kept"]}}},
+        {"meta": f'{{"contact": "Ada <{MAIL}>", "n": 1}}', "link": f"https://x.org/?to={MAILS}"},
+        {"x-forwarded-for": f"{IP}, 10.0.0.1", "ip": 3405803853},
+        {"email": {"at": "somewhere", "verified": True}, "verified": True},
+    ]
+    rows = [shown | {"id": f"r{number}"} | more for number, more in enumerate(fields)]
+    rows += [given | {"id": f"f{number}"} | more for number, more in enumerate(fields)]
+    message = {"role": "user", "content": "hello", "name": MAIL, "metadata": {"ip": IP}}
+    return [*rows, shown | {"id": "m", "messages": [message, {"role": "assistant", "content": "hi"}]}]
+
+
+def test_addresses_in_fields_that_nobody_learns_from_are_left_out_and_counted(tmp_path):
+    path, store = write(tmp_path / "log.jsonl", logs.lines(addressed_log())), tmp_path / "store"
+    asked = ["ingest", str(path), "--store", str(store)]
+    assert events.dry_run(path).addresses == 18
+    said = CliRunner().invoke(cli.app, [*asked, "--report", str(store / "r.json")])
+    assert said.exit_code == 0, said.output
+    assert json.loads((store / "r.json").read_text())["addresses"] == 18
+    assert re.search("addresses left out +│? *18", said.output)
+    for address in (MAIL, MAILS, IP, V6, "3405803853"):
+        assert holds(store, address) == []
+    kept = table(store, "impressions")
+    assert kept["extra"].to_pylist() == [
+        '{"plan":"pro"}', '{"meta":{"at":{"peer":["kept"]}}}', '{"meta":"{\\"n\\":1}"}', None,
+        '{"verified":true}', None,
+    ]  # fmt: skip
+    assert json.loads(kept["messages"][5].as_py())[0] == {"role": "user", "content": "hello", "metadata": {}}
+    assert not events.ingest(path, store).committed
+    assert events.ingest(path, store).addresses == 0
+
+
+def test_addresses_stay_in_texts_and_everywhere_when_that_is_asked(tmp_path):
+    text = f"write to {MAIL} from {IP}"
+    row = {"type": "impression", "id": "r", "shown_at": "2026-03-02T00:00:00Z", "response": text}
+    row |= {"messages": [{"role": "user", "content": text, "id": 1}]}
+    report = events.ingest(write(tmp_path / "log.jsonl", logs.lines([row])), tmp_path / "store")
+    assert report.addresses == 0
+    kept = table(tmp_path / "store", "impressions")
+    assert (kept["response"][0].as_py(), kept["prompt"][0].as_py()) == (text, f"user: {text}")
+    path = write(tmp_path / "more.jsonl", logs.lines(addressed_log()))
+    asked = ["ingest", str(path), "--store", str(tmp_path / "whole"), "--keep-addresses", "--json"]
+    assert json.loads(CliRunner().invoke(cli.app, asked).output)["addresses"] == 0
+    assert holds(tmp_path / "whole", MAIL)
+    given = [json.loads(row) for row in table(tmp_path / "whole", "feedback")["extra"].to_pylist()]
+    names = ("type", "id", "response", "kind", "at")
+    assert given == [{k: v for k, v in row.items() if k not in names} for row in addressed_log()[5:10]]
+
+
 def own(row, user, theirs):
     """Whether a row is of the user, as `events.erase` says; `theirs` are keys of their impressions alone."""
     if row["type"] == "impression" or "user" in row:

@@ -30,6 +30,7 @@ def ingest(
     mapping: str | None = None,
     progress: Callable[[int, int], object] | None = None,
     tables: Callable[[str], Any] | None = None,
+    keep_addresses: bool = False,
 ) -> str:
     """Read logs into a store, in one commit or not at all; returns the report as JSON.
 

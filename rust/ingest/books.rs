@@ -112,6 +112,8 @@ pub struct Report {
     pub kinds: BTreeMap<String, u64>,
     pub states: BTreeMap<String, u64>,
     pub notes: BTreeMap<String, u64>,
+    /// Fields that this run left out because they hold an e-mail or IP address.
+    pub addresses: u64,
     /// Text bytes read by this run.
     pub bytes: u64,
     pub seconds: f64,
@@ -241,6 +243,8 @@ impl Run<'_> {
                 bytes: source.mark.size,
             })
         };
+        let addresses =
+            |sources: &[Source]| sources.iter().map(|source| source.addresses).sum::<u64>();
         let (shown, silent) = (ledger.live.get("impressions"), ledger.live.get("silent"));
         let share = shown
             .zip(silent)
@@ -266,6 +270,7 @@ impl Run<'_> {
             kinds: ledger.kinds,
             states: ledger.states,
             notes: ledger.notes,
+            addresses: addresses(&self.sources) - addresses(&self.before),
             bytes: self.done.bytes,
             seconds: took.as_secs_f64(),
         })

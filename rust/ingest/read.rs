@@ -55,7 +55,8 @@ impl Run<'_> {
             .collect();
         let worker = |_| {
             let mut parser = Parser::new(options.secret.clone(), &options.source)
-                .mapped(options.mapping.clone());
+                .mapped(options.mapping.clone())
+                .keeping(options.keep_addresses);
             move |item| match item {
                 Item::Lines {
                     src,
@@ -135,6 +136,9 @@ impl Run<'_> {
                 }
                 if self.read.insert(src) {
                     self.resume(src);
+                }
+                if let Some(source) = self.sources.get_mut(src) {
+                    source.addresses += parsed.addresses;
                 }
                 for line in &parsed.lines {
                     self.line(src, line, &parsed, compressed)?;

@@ -44,6 +44,8 @@ pub struct Survey {
     pub states: BTreeMap<String, u64>,
     /// How often each field stands in the lines, by path; items of lists under `*`, pairs under their key.
     pub fields: BTreeMap<String, u64>,
+    /// Fields that hold an e-mail or IP address and would be left out.
+    pub addresses: u64,
     pub bytes: u64,
 }
 
@@ -106,6 +108,7 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn take(&mut self, parsed: &Parsed, src: u32) {
+        self.survey.addresses += parsed.addresses;
         for line in &parsed.lines {
             if !line.more {
                 self.survey.bytes += line.length + u64::from(line.newline);

@@ -73,6 +73,8 @@ pub struct Parsed {
     pub bytes: Vec<u8>,
     /// The columns, if they are those of a CSV file.
     pub header: Option<Arc<Header>>,
+    /// Fields left out because they hold an address.
+    pub addresses: u64,
 }
 
 impl Parsed {
@@ -144,6 +146,7 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
         arena,
         bytes,
         header,
+        addresses: std::mem::take(&mut parser.addresses),
     }
 }
 

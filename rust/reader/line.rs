@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use super::json::{Field, Value, raw_of, scan};
 use super::rows::Line;
+use super::tree::Node;
 use super::typed::{missing, wrong};
 use crate::event::Bad;
 use crate::event::row::{Feedback, Impression, Key, Span};
@@ -53,6 +54,12 @@ pub struct Parser {
     pub(super) secret: Secret,
     pub(super) source: String,
     mapping: Option<Arc<Mapping>>,
+    /// Keep fields that hold e-mail and IP addresses.
+    pub(super) keep_addresses: bool,
+    /// Such fields that were left out.
+    pub(super) addresses: u64,
+    /// Kept from one look for them to the next.
+    pub(super) nodes: Vec<Node>,
     users: HashMap<String, Key>,
     sessions: HashMap<String, Key>,
 }
@@ -64,6 +71,9 @@ impl Parser {
             secret,
             source: source.to_owned(),
             mapping: None,
+            keep_addresses: false,
+            addresses: 0,
+            nodes: Vec::new(),
             users: HashMap::new(),
             sessions: HashMap::new(),
         }
@@ -72,6 +82,14 @@ impl Parser {
     /// The same for the records of another product; none = canonical lines.
     pub fn mapped(self, mapping: Option<Arc<Mapping>>) -> Self {
         Self { mapping, ..self }
+    }
+
+    /// The same, fields that hold e-mail and IP addresses kept or not.
+    pub fn keeping(self, keep_addresses: bool) -> Self {
+        Self {
+            keep_addresses,
+            ..self
+        }
     }
 
     /// The mapping, if lines are not canonical.

@@ -1,21 +1,61 @@
 //! Fields of a line as the types the rows want.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
+use super::address::{may_hold, without};
 use super::json::{Field, Value};
 use super::rows::Line;
 use crate::event::row::{Actor, Key, Span};
 use crate::event::{Bad, Kind, Reason, time};
 
-#[derive(Deserialize)]
+/// A message: who says what, and whether it has other members.
 struct Message<'a> {
-    #[serde(borrow)]
     role: Cow<'a, str>,
-    #[serde(borrow, default)]
     content: Option<Cow<'a, str>>,
+    more: bool,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Message<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        json.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Message<'de>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a message")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut role, mut content, mut more) = (None, None, false);
+        while let Some(Text(key)) = map.next_key()? {
+            match key.as_ref() {
+                "role" => role = Some(map.next_value::<Text<'de>>()?.0),
+                "content" => {
+                    content = map.next_value::<Option<Text<'de>>>()?.map(|text| text.0);
+                }
+                _ => {
+                    more = true;
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        let role = role.ok_or_else(|| A::Error::missing_field("role"))?;
+        Ok(Message {
+            role,
+            content,
+            more,
+        })
+    }
 }
 
 pub(super) fn missing(field: Field) -> Bad {
@@ -157,6 +197,9 @@ impl Line<'_, '_> {
         })?;
         let start = self.arena.len();
         self.arena.push_str(raw);
+        if messages.iter().any(|message| message.more) {
+            self.anonymous(start, Some("content"));
+        }
         let from = self.arena.len();
         for (place, message) in messages.iter().enumerate() {
             let content = message.content.as_deref().unwrap_or_default();
@@ -215,9 +258,19 @@ impl Line<'_, '_> {
             self.arena.push_str(raw);
         }
         self.arena.push('}');
-        Some(Span {
+        self.anonymous(from, None);
+        (self.arena.len() > from + 2).then_some(Span {
             from,
             to: self.arena.len(),
         })
+    }
+
+    /// Leaves addresses out of the JSON at the end of the arena, except for what members named `free` say.
+    fn anonymous(&mut self, from: usize, free: Option<&str>) {
+        let raw = self.arena.get(from..).unwrap_or_default();
+        if !self.parser.keep_addresses && may_hold(raw, &mut self.parser.nodes) {
+            let raw = self.arena.split_off(from);
+            self.parser.addresses += without(&raw, free, self.arena);
+        }
     }
 }

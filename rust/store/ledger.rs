@@ -42,6 +42,10 @@ fn is_zero(count: &i64) -> bool {
     *count == 0
 }
 
+fn is_no_count(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Balance {
     /// Whether every line is accounted for.
     pub fn holds(&self) -> bool {
@@ -92,6 +96,9 @@ pub struct Source {
     /// Checksum of the mapping it was read with, none for canonical lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping: Option<String>,
+    /// Fields left out because they hold an e-mail or IP address.
+    #[serde(default, skip_serializing_if = "is_no_count")]
+    pub addresses: u64,
     /// Committed lines now refused for their clock; the join decides anew in every commit.
     pub skew: u64,
 }

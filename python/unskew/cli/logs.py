@@ -48,6 +48,9 @@ def ingest(
     ] = None,
     key: KeyOption = None,
     keep_raw: Annotated[bool, typer.Option(help="Keep the text of quarantined lines in the store.")] = False,
+    keep_addresses: Annotated[
+        bool, typer.Option(help="Keep fields that hold e-mail or IP addresses; they are left out by default.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Write the full report as JSON here.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -73,7 +76,7 @@ def ingest(
     with stage("reading the log"):
         result = events.ingest(
             inputs, store, source=source, mapping=mapping, max_bad=max_bad, until=until, key_file=key,
-            keep_raw=keep_raw,
+            keep_raw=keep_raw, keep_addresses=keep_addresses,
         )  # fmt: skip
     document = result.to_dict()
     if report:

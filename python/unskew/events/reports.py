@@ -27,6 +27,7 @@ class Report:
         states: standing events by state of the join: `attributed`, `attributed_early` (before the response,
             within an hour), `attributed_other_actor` (not by a user; kept, not counted), `pending`, `orphan`,
             `out_of_window`, `skew`, `ambiguous` (several responses at once), `retracted`.
+        addresses: fields that this run left out because they hold an e-mail or IP address.
         silent_share: share of the impressions about which nothing was recorded, None without impressions.
         raw: the whole report of the core.
     """
@@ -43,6 +44,7 @@ class Report:
     live: Mapping[str, int]
     kinds: Mapping[str, int]
     states: Mapping[str, int]
+    addresses: int
     silent_share: float | None
     bytes: int
     seconds: float
@@ -62,6 +64,7 @@ class Report:
             "live",
             "kinds",
             "states",
+            "addresses",
         )
         return cls(
             path=Path(raw["store"]),
@@ -92,6 +95,7 @@ class Report:
             "quarantined": f"{self.balance['quarantined']} ({refused})" if refused else 0,
             "blank": self.balance["blank"],
             **skipped,
+            **({"addresses left out": self.addresses} if self.addresses else {}),
             "responses in the store": self.live.get("impressions", 0),
             "without any feedback": share,
             "feedback": ", ".join(f"{kind} {count}" for kind, count in self.kinds.items()) or "none",
@@ -118,6 +122,7 @@ class Coverage:
         join_rate: share of the feedback that finds its response; None without feedback.
         lost: fields that the mapping declares as not carried.
         unknown: fields in the inputs that it neither carries nor declares lost.
+        addresses: fields that would be left out because they hold an e-mail or IP address.
     """
 
     title: str
@@ -132,6 +137,7 @@ class Coverage:
     join_rate: float | None
     lost: tuple[str, ...]
     unknown: tuple[str, ...]
+    addresses: int
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
@@ -157,6 +163,7 @@ class Coverage:
             "feedback that finds its response": "-" if self.join_rate is None else f"{self.join_rate:.1%}",
             "propensity logged": share.get("policy_prob", "-"),
             "offered controls known": share.get("offered", "-"),
+            "addresses to be left out": self.addresses,
             "user known": share.get("user", "-"),
             "session known": share.get("session", "-"),
             "fields not carried": len(self.lost),

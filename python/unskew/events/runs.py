@@ -63,6 +63,7 @@ def ingest(
     window_days: float = 7.0,
     lateness_days: float = 1.0,
     keep_raw: bool = False,
+    keep_addresses: bool = False,
     threads: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Report:
@@ -90,6 +91,8 @@ def ingest(
         window_days: feedback counts this long after its response was shown.
         lateness_days: feedback may arrive this much later.
         keep_raw: keep the bytes of refused lines in the quarantine.
+        keep_addresses: keep e-mail and IP addresses in fields that the format does not know and in messages
+            beside their content; else such fields are left out and counted (docs/reliability.md).
         threads: parsing threads, 0 = two.
         progress: called with (bytes, lines) done; an exception it raises stops the run, nothing committed.
 
@@ -115,6 +118,7 @@ def ingest(
         window_us=round(window_days * _DAY * _SECOND),
         lateness_us=round(lateness_days * _DAY * _SECOND),
         keep_raw=keep_raw,
+        keep_addresses=keep_addresses,
         progress=progress,
         tables=opened,
     )
@@ -179,6 +183,7 @@ def dry_run(
         samples=tuple(found["samples"]),
         lost=table.lost if table else (),
         unknown=tuple(table.unknown(found["fields"])) if table else (),
+        addresses=found["addresses"],
         **{name: found[name] for name in ("balance", "rules", "quarantine", "live", "kinds", "states")},
     )
 
