@@ -60,6 +60,8 @@ pub struct Options {
     pub mapping: Option<Arc<Mapping>>,
     /// Opens tables; without it there are none.
     pub tables: Option<Opener>,
+    /// Where the next run reads the table on, kept with its source in the ledger; files know that by themselves.
+    pub cursor: Option<String>,
     /// Keep fields that hold e-mail and IP addresses.
     pub keep_addresses: bool,
 }
@@ -204,7 +206,9 @@ impl<'a> Run<'a> {
         let mut plan = Vec::new();
         for path in inputs {
             let name = path.display().to_string();
-            let known = known.get(&name).copied().filter(|_| !is_nameless(&name));
+            let cursor = self.options.cursor.clone();
+            let known = known.get(&name).copied();
+            let known = known.filter(|_| cursor.is_some() || !is_nameless(&name));
             let src = known.unwrap_or_else(|| {
                 self.sources.push(Source {
                     path: name.clone(),
@@ -214,6 +218,9 @@ impl<'a> Run<'a> {
                 self.sources.len() - 1
             });
             self.named.push(src);
+            if let Some(source) = self.sources.get_mut(src).filter(|_| cursor.is_some()) {
+                source.cursor = cursor;
+            }
             if self
                 .sources
                 .get(src)

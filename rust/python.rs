@@ -70,7 +70,7 @@ fn json(document: &impl Serialize) -> Result<String> {
 #[pyo3(signature = (
     inputs, store, *, source = "canonical", key_file = None, max_bad = None, until = None, threads = 0,
     window_us = 604_800_000_000, lateness_us = 86_400_000_000, keep_raw = false, mapping = None,
-    progress = None, tables = None, keep_addresses = false
+    progress = None, tables = None, cursor = None, keep_addresses = false
 ))]
 #[allow(clippy::too_many_arguments)] // the command line's flags, one each
 fn ingest(
@@ -88,6 +88,7 @@ fn ingest(
     mapping: Option<&str>,
     progress: Option<Py<PyAny>>,
     tables: Option<Py<PyAny>>,
+    cursor: Option<String>,
     keep_addresses: bool,
 ) -> PyResult<String> {
     if window_us < 0 || lateness_us < 0 {
@@ -108,6 +109,7 @@ fn ingest(
         keep_raw,
         mapping: mapping.map(Mapping::parse).transpose()?.map(Arc::new),
         tables: tables.map(|tables| opener(tables, raised.clone())),
+        cursor,
         keep_addresses,
     };
     let mut tell = |done: Progress| {
@@ -176,6 +178,7 @@ fn survey(
         budget: Budget::Default,
         until: until.map_err(|bad| PyValueError::new_err(format!("until: {}", bad.message)))?,
         threads: 1,
+        cursor: None,
         keep_addresses: false,
         window: window_us,
         lateness: lateness_us,

@@ -45,6 +45,13 @@ def run(library: Path, **job: Any) -> Any:
     return json.loads(done.stdout)
 
 
+def meant(inputs: list[str]) -> Any:
+    """Files, or the table `events` of a database, read on by its column `seq`."""
+    from unskew import events
+
+    return events.Query(inputs[0], table="events", cursor="seq") if "://" in inputs[0] else inputs
+
+
 def command(store: str, inputs: list[str], erase: str | None = None, compact: bool = False) -> int:
     """Exit code of `unskew ingest`, `erase` or `compact`, as `cli.main` gives it; no flags are parsed."""
     from unskew import cli, events
@@ -55,7 +62,7 @@ def command(store: str, inputs: list[str], erase: str | None = None, compact: bo
         elif compact:
             events.compact(store)
         else:
-            events.ingest(inputs, store)
+            events.ingest(meant(inputs), store)
     except Exception as error:
         return cli.explain(error)
     return 0
@@ -140,7 +147,7 @@ def sweep(
             return results
         result = {"n": number, "code": code, "left": digest(store), "unnamed": unnamed(store)}
         result["said"] = Path(work).with_name("output").read_text()
-        again = events.ingest(inputs, store)
+        again = events.ingest(meant(inputs), store)
         result |= {"then": again.digest, "books": dict(again.total)}
         if erase:
             result["then"] = events.erase(erase, store)["digest"]

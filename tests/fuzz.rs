@@ -154,6 +154,7 @@ fn store(name: &str) -> PathBuf {
         keep_raw: false,
         mapping: None,
         tables: None,
+        cursor: None,
         keep_addresses: false,
     };
     ingest(&[log], &folder.join("store"), &options, &mut |_| Ok(())).unwrap();

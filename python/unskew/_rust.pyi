@@ -30,6 +30,7 @@ def ingest(
     mapping: str | None = None,
     progress: Callable[[int, int], object] | None = None,
     tables: Callable[[str], Any] | None = None,
+    cursor: str | None = None,
     keep_addresses: bool = False,
 ) -> str:
     """Read logs into a store, in one commit or not at all; returns the report as JSON.
@@ -37,6 +38,7 @@ def ingest(
     `threads=0` means two; `max_bad` is `"N"` or `"P%"`; `until` is RFC 3339; `progress(bytes, lines)` may
     raise to stop; `mapping` is the table of a `SourceMapping`, None for canonical events. `tables(path)`
     opens a Parquet file, or the table of an input `arrow:NAME`, as an object with `__arrow_c_stream__`.
+    `cursor` is kept in the ledger with such a table, which is then one source in all runs.
     """
 
 def survey(

@@ -64,8 +64,8 @@ def parquet(path: str | os.PathLike[str], *, mapped: bool = False) -> "pa.Record
     return readable(str(path), file.schema_arrow, file.iter_batches(batch_size=ROWS), mapped=mapped)
 
 
-def stream(name: str, table: Table, *, mapped: bool = False) -> "pa.RecordBatchReader":
-    """The rows of anything with `__arrow_c_stream__`.
+def stream(name: str, table: Table, *, mapped: bool = False, loose: bool = False) -> "pa.RecordBatchReader":
+    """The rows of anything with `__arrow_c_stream__`; `loose` types of columns say nothing of their values.
 
     Raises:
         ValueError: a column has a type that its field cannot have.
@@ -73,11 +73,16 @@ def stream(name: str, table: Table, *, mapped: bool = False) -> "pa.RecordBatchR
     import pyarrow as pa
 
     reader = pa.RecordBatchReader.from_stream(table)
-    return readable(name, reader.schema, reader, mapped=mapped)
+    return readable(name, reader.schema, reader, mapped=mapped, loose=loose)
 
 
 def readable(
-    name: str, schema: "pa.Schema", batches: Iterable["pa.RecordBatch"], *, mapped: bool = False
+    name: str,
+    schema: "pa.Schema",
+    batches: Iterable["pa.RecordBatch"],
+    *,
+    mapped: bool = False,
+    loose: bool = False,
 ) -> "pa.RecordBatchReader":
     """The same rows in types that the core knows.
 
@@ -93,7 +98,7 @@ def readable(
         faults.append(f"no column is named 'type'; found {', '.join(schema.names)}")
     types = []
     for field in schema:
-        found, expected = holds(field.type), None if mapped else EXPECTED.get(field.name)
+        found, expected = holds(field.type), None if mapped or loose else EXPECTED.get(field.name)
         types.append(plain(field.type))
         if expected is not None and found not in {*expected, "nulls"}:
             words = " or ".join(word for word in (TRUTH, WHOLE, NUMBER, TIME, LIST, TEXT) if word in expected)
@@ -113,7 +118,11 @@ def cast(batches: Iterable["pa.RecordBatch"], target: "pa.Schema") -> Iterator["
 
     for batch in batches:
         columns = [
-            column if column.type == type_ else column.cast(type_)
+            column
+            if column.type == type_
+            else as_text(column)
+            if is_uuid(column.type)
+            else column.cast(type_)
             for column, type_ in zip(batch.columns, target.types, strict=True)
         ]
         yield pa.RecordBatch.from_arrays(columns, schema=target)
@@ -121,10 +130,13 @@ def cast(batches: Iterable["pa.RecordBatch"], target: "pa.Schema") -> Iterator["
 
 def holds(type_: "pa.DataType") -> str:
     """What a type means to the format, in a word."""
+    import pyarrow as pa
     from pyarrow import types as of
 
     if of.is_dictionary(type_):
         return holds(type_.value_type)
+    if isinstance(type_, pa.BaseExtensionType):
+        return TEXT if is_uuid(type_) or is_text(type_.storage_type) else "something else"
     words = [
         (TEXT, is_text(type_)),
         (WHOLE, of.is_integer(type_)),
@@ -172,6 +184,18 @@ def is_text(type_: "pa.DataType") -> bool:
         pa.binary_view(),
     )
     return type_ in kinds
+
+
+def is_uuid(type_: "pa.DataType") -> bool:
+    """Whether it is that of UUIDs, which lie in 16 bytes."""
+    return getattr(type_, "extension_name", "") == "arrow.uuid"
+
+
+def as_text(uuids: "pa.Array") -> "pa.Array":
+    """UUIDs as they are written."""
+    import pyarrow as pa
+
+    return pa.array([None if value is None else str(value) for value in uuids.to_pylist()], pa.string())
 
 
 def is_list(type_: "pa.DataType") -> bool:

@@ -7,7 +7,7 @@ use crate::join::attribute::Windows;
 use crate::join::derive::{Derived, derive};
 use crate::store::derived::{Counters, Observations, Pairs, Quarantine, Refused};
 use crate::store::facts::Lineage;
-use crate::store::ledger::{Attachment, Ledger, Parts};
+use crate::store::ledger::{Attachment, Ledger, Parts, Source};
 use crate::store::part::Part;
 use crate::store::writer::Table;
 use crate::store::{Store, load};
@@ -25,6 +25,17 @@ impl Run<'_> {
         })
     }
 
+    /// Whether a table with a cursor that did not move gave nothing but rows that were read before.
+    fn only_repeats(&self) -> bool {
+        let cursors = |sources: &[Source]| -> Vec<_> {
+            sources.iter().map(|source| source.cursor.clone()).collect()
+        };
+        self.options.cursor.is_some()
+            && cursors(&self.sources) == cursors(&self.before)
+            && self.impressions.is_empty()
+            && self.feedback.is_empty()
+    }
+
     /// Writes what is derived and commits; false when there was nothing to commit.
     pub(super) fn commit(
         &mut self,
@@ -32,6 +43,11 @@ impl Run<'_> {
         progress: &mut dyn FnMut(Progress) -> Result<()>,
     ) -> Result<bool> {
         if self.read.is_empty() && self.sources == self.before && self.settings_stand(store) {
+            return Ok(false);
+        }
+        if self.only_repeats() && self.settings_stand(store) {
+            self.sources = self.before.clone();
+            self.read.clear();
             return Ok(false);
         }
         let mut parts = store

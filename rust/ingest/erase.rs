@@ -80,6 +80,7 @@ pub fn erase(
         mapping: None,
         keep_raw: false,
         tables: None,
+        cursor: None,
         keep_addresses: false,
     };
     let mut run = Run::new(&store, &options)?;

@@ -96,6 +96,9 @@ pub struct Source {
     /// Checksum of the mapping it was read with, none for canonical lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapping: Option<String>,
+    /// The last value of the column by which a table is read on, as SQL; empty when no row had one yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
     /// Fields left out because they hold an e-mail or IP address.
     #[serde(default, skip_serializing_if = "is_no_count")]
     pub addresses: u64,

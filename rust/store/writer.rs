@@ -80,6 +80,11 @@ impl<R: Rows> Table<R> {
         }
     }
 
+    /// Whether no row was pushed.
+    pub fn is_empty(&self) -> bool {
+        self.held == 0 && self.part.is_none() && self.parts.is_empty()
+    }
+
     fn flush(&mut self) -> Result<()> {
         (self.held, self.bytes) = (0, 0);
         let batch = self.rows.take().map_err(Error::arrow(&self.store))?;

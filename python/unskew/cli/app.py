@@ -107,9 +107,10 @@ def explain(error: Exception) -> int:
     from unskew import _rust
 
     if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("unskew"):
+        extra = "sql" if str(error.name).startswith("adbc_driver") else "train"
         err.print(
             f"this command needs {error.name}, which the core install leaves out. "
-            "Run: pip install 'unskew[train]'",
+            f"Run: pip install 'unskew[{extra}]'",
             markup=False, soft_wrap=True,
         )  # fmt: skip
         return ExitCode.WRONG_USE

@@ -26,7 +26,10 @@ from unskew.terminal import (
 def ingest(
     inputs: Annotated[
         list[str],
-        typer.Argument(help="Files, globs or directories of logs (JSON, CSV, TSV, Parquet); - is stdin."),
+        typer.Argument(
+            help="Files, globs or directories of logs (JSON, CSV, TSV, Parquet); - is stdin. "
+            "Or one database: postgresql://user@host/name, sqlite:///file."
+        ),
     ],
     store: Annotated[Path | None, typer.Option(help="Store directory, made when absent.")] = None,
     source: Annotated[
@@ -35,6 +38,12 @@ def ingest(
     ] = None,
     mapping: Annotated[
         Path | None, typer.Option(help="Mapping of another product, a TOML file (docs/mappings.md).")
+    ] = None,
+    table: Annotated[str | None, typer.Option(help="Table of the database to read.")] = None,
+    query: Annotated[str | None, typer.Option(help="SELECT to read of the database.")] = None,
+    cursor: Annotated[
+        str | None,
+        typer.Option(help="Column that only grows: the next run reads from its last value on."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what is in the inputs and write nothing.")
@@ -62,9 +71,14 @@ def ingest(
             f"no product is named {source!r}; there are canonical, {', '.join(mappings.shipped())}. "
             "For another one pass --mapping FILE.toml"
         )
+    meant: events.Inputs | events.Query = inputs
+    if table or query or cursor or any("://" in name for name in inputs):
+        if len(inputs) > 1:
+            raise ValueError("a database is read alone: give one address, with --table or --query")
+        meant = events.Query(inputs[0], table=table, query=query, cursor=cursor)
     if dry_run:
         with stage("reading the log"):
-            coverage = events.dry_run(inputs, source=source, mapping=mapping, until=until)
+            coverage = events.dry_run(meant, source=source, mapping=mapping, until=until)
         show(coverage.to_dict(), as_json, lambda: facts("what is in the inputs", coverage.summary()))
         if not as_json:
             for line in refusals(coverage.samples):
@@ -75,7 +89,7 @@ def ingest(
         raise ValueError("--store DIR is needed, or --dry-run")
     with stage("reading the log"):
         result = events.ingest(
-            inputs, store, source=source, mapping=mapping, max_bad=max_bad, until=until, key_file=key,
+            meant, store, source=source, mapping=mapping, max_bad=max_bad, until=until, key_file=key,
             keep_raw=keep_raw, keep_addresses=keep_addresses,
         )  # fmt: skip
     document = result.to_dict()

@@ -13,10 +13,11 @@ Exports of other products, in any of these formats, are read through a mapping (
 what the fields are; every cell of a CSV file is text to it. A line may then hold several records, so `lines +
 expanded` stands on the left, and `skipped`, records that are not carried, on the right.
 
-`kinds` are the kinds of feedback, `runs` reads logs, `reports` is what comes of it.
+`kinds` are the kinds of feedback, `runs` reads logs, `queries` databases, `reports` is what comes of it.
 """
 
 from unskew.events.kinds import KIND, KINDS, Kind, Side
+from unskew.events.queries import Query
 from unskew.events.reports import Coverage, Report
 from unskew.events.runs import ENDINGS, Inputs, compact, dry_run, erase, expand, ingest, verify
 
@@ -27,6 +28,7 @@ __all__ = [
     "Coverage",
     "Inputs",
     "Kind",
+    "Query",
     "Report",
     "Side",
     "compact",

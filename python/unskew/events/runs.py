@@ -4,11 +4,13 @@ import glob
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from unskew import _rust, tables
+from unskew.events.queries import Query
 from unskew.events.reports import Coverage, Report
 from unskew.mappings import SourceMapping, load, shipped
 
@@ -51,7 +53,7 @@ def expand(inputs: Inputs) -> list[str]:
 
 
 def ingest(
-    inputs: Inputs | tables.Table,
+    inputs: Inputs | tables.Table | Query,
     store: str | os.PathLike[str],
     *,
     name: str = "table",
@@ -71,12 +73,14 @@ def ingest(
 
     Running the same command again changes nothing; a file that grew is read from where it ended; a file
     that was truncated or rewritten is refused. A table is read each time, and rows that are there already
-    are repeats by their id. Memory grows with the number of events, about 100 bytes each, not with text.
+    are repeats by their id; a `Query` with a cursor is read from where the last commit ended. Memory grows
+    with the number of events, about 100 bytes each, not with text.
 
     Args:
         inputs: paths, globs, directories, or `-` for standard input (JSON only); JSON lines, JSON arrays,
             `.csv` and `.tsv`, each plain, gzip or zstd, and `.parquet`. Or a table: whatever has
-            `__arrow_c_stream__`, such as those of pyarrow, polars, pandas and DuckDB; see `unskew.tables`.
+            `__arrow_c_stream__`, such as those of pyarrow, polars, pandas and DuckDB; see `unskew.tables`. Or
+            a `Query` of a database.
         store: directory of the store, made when absent.
         name: what books and lineage call a table, as `arrow:NAME`.
         source: a shipped mapping by name (`unskew.mappings.shipped`), or the namespace of the ids of
@@ -100,38 +104,58 @@ def ingest(
         unskew._rust.BudgetExceeded: too many bad lines.
         unskew._rust.StoreLocked: another process writes to the store.
         unskew._rust.ChecksumError: the store is damaged.
-        OSError: an input cannot be read, is damaged, or was truncated or rewritten since the last run.
+        OSError: an input cannot be read, is damaged, or was truncated or rewritten since the last run; a
+            database cannot be reached.
+        ModuleNotFoundError: the driver of a database is not installed.
         ValueError: another key than the store's, another mapping than before, a mapping that cannot be used,
-            an argument out of range, or a table whose columns cannot be those of events.
+            an argument out of range, a table whose columns cannot be those of events, or a query or cursor
+            that cannot be used.
     """
     namespace, table = _meant(source, mapping)
-    files, opened = _opened(inputs, name, mapped=table is not None)
-    text = _rust.ingest(
-        files,
-        os.fspath(store),
-        source=namespace,
-        mapping=table.table if table else None,
-        key_file=key_file,
-        max_bad=None if max_bad is None else str(max_bad),
-        until=until,
-        threads=threads,
-        window_us=round(window_days * _DAY * _SECOND),
-        lateness_us=round(lateness_days * _DAY * _SECOND),
-        keep_raw=keep_raw,
-        keep_addresses=keep_addresses,
-        progress=progress,
-        tables=opened,
-    )
+    with _opened(inputs, name, store, mapped=table is not None) as (files, opened, cursor):
+        text = _rust.ingest(
+            files,
+            os.fspath(store),
+            source=namespace,
+            mapping=table.table if table else None,
+            key_file=key_file,
+            max_bad=None if max_bad is None else str(max_bad),
+            until=until,
+            threads=threads,
+            window_us=round(window_days * _DAY * _SECOND),
+            lateness_us=round(lateness_days * _DAY * _SECOND),
+            keep_raw=keep_raw,
+            keep_addresses=keep_addresses,
+            progress=progress,
+            tables=opened,
+            cursor=cursor,
+        )
     return Report.from_json(text)
 
 
+@contextmanager
 def _opened(
-    inputs: Inputs | tables.Table, name: str, *, mapped: bool
-) -> tuple[list[str], Callable[[str], Any]]:
-    """Names of what is to be read, and what opens the tables among it."""
-    if isinstance(inputs, tables.Table):
-        return [f"arrow:{name}"], lambda path: tables.stream(path, inputs, mapped=mapped)
-    return expand(inputs), lambda path: tables.parquet(path, mapped=mapped)
+    inputs: Inputs | tables.Table | Query, name: str, store: str | os.PathLike[str] | None, *, mapped: bool
+) -> Iterator[tuple[list[str], Callable[[str], Any], str | None]]:
+    """Names of what is to be read, what opens the tables among it, and the cursor of the next run."""
+    if isinstance(inputs, Query):
+        path = f"arrow:{inputs.path()}"
+        with inputs.opened(None if store is None else _last(store, path)) as (rows, cursor):
+            loose = inputs.is_untyped()
+            yield [path], lambda path: tables.stream(path, rows, mapped=mapped, loose=loose), cursor
+    elif isinstance(inputs, tables.Table):
+        yield [f"arrow:{name}"], lambda path: tables.stream(path, inputs, mapped=mapped), None
+    else:
+        yield expand(inputs), lambda path: tables.parquet(path, mapped=mapped), None
+
+
+def _last(store: str | os.PathLike[str], path: str) -> str | None:
+    """The cursor of an input in the newest commit of a store."""
+    try:
+        sources = json.loads(_rust.open_store(os.fspath(store)))["sources"]
+    except FileNotFoundError:
+        return None
+    return next((known.get("cursor") for known in reversed(sources) if known["path"] == path), None)
 
 
 def _meant(source: str | None, mapping: str | os.PathLike[str] | None) -> tuple[str, SourceMapping | None]:
@@ -145,7 +169,7 @@ def _meant(source: str | None, mapping: str | os.PathLike[str] | None) -> tuple[
 
 
 def dry_run(
-    inputs: Inputs | tables.Table,
+    inputs: Inputs | tables.Table | Query,
     *,
     name: str = "table",
     source: str | None = None,
@@ -156,23 +180,23 @@ def dry_run(
 ) -> Coverage:
     """Read feedback logs and say what is in them; nothing is written, no key is needed.
 
-    The arguments are those of `ingest`.
+    The arguments are those of `ingest`; a query is read from its start.
 
     Raises:
         OSError: an input cannot be read or is damaged.
         ValueError: a mapping that cannot be used, or a table whose columns cannot be those of events.
     """
     namespace, table = _meant(source, mapping)
-    files, opened = _opened(inputs, name, mapped=table is not None)
-    text = _rust.survey(
-        files,
-        source=namespace,
-        mapping=table.table if table else None,
-        until=until,
-        window_us=round(window_days * _DAY * _SECOND),
-        lateness_us=round(lateness_days * _DAY * _SECOND),
-        tables=opened,
-    )
+    with _opened(inputs, name, None, mapped=table is not None) as (files, opened, _):
+        text = _rust.survey(
+            files,
+            source=namespace,
+            mapping=table.table if table else None,
+            until=until,
+            window_us=round(window_days * _DAY * _SECOND),
+            lateness_us=round(lateness_days * _DAY * _SECOND),
+            tables=opened,
+        )
     found = json.loads(text)
     joined = sum(count for state, count in found["states"].items() if state.startswith("attributed"))
     total, shown = found["live"]["feedback"], found["live"]["impressions"]
@@ -213,7 +237,8 @@ def erase(
     about their responses, requests or sessions; what is derived is then what a log without them would give.
     Row numbers and gold labels stay; audits, nuisances and targets go, for they were made from rows that are
     gone, and so do the kept bytes of refused lines, cached features, and the commit before. The log files are
-    the caller's: a file that was read is not read again, but a new one brings the person back.
+    the caller's: a file that was read is not read again, but a new one brings the person back, and so does a
+    database that still has their rows, of which those at the cursor are read again.
 
     Args:
         user: id of the person, as the log has it.
