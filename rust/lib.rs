@@ -7,6 +7,7 @@
 //! | [`key`] | the secret behind pseudonyms and ids |
 //! | [`reader`] | bytes to rows: inputs, lines, strict JSON, ordered threads |
 //! | [`join`] | which row stands, what feedback is about, observations, pairs, the digest |
+//! | [`spill`] | what a run holds on disk when its memory is spent: files, sorting, known keys |
 //! | [`count`] | exact counters |
 //! | [`mapping`] | records of other products as canonical rows |
 //! | [`loss`] | loss, slope and counts of rows in one pass |
@@ -26,5 +27,6 @@ pub mod mapping;
 #[cfg(feature = "python")]
 mod python;
 pub mod reader;
+pub mod spill;
 pub mod store;
 mod unchecked;
