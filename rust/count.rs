@@ -86,6 +86,13 @@ impl Strata {
             .is_some_and(|stratum| stratum.offered.is_none())
     }
 
+    /// Slot of a stratum, if logged.
+    pub fn slot(&self, stratum: u32) -> Option<i16> {
+        self.all
+            .get(stratum as usize)
+            .and_then(|stratum| stratum.slot)
+    }
+
     /// Code of a namespace.
     pub fn space(&mut self, source: &str) -> u16 {
         let known = self

@@ -26,6 +26,7 @@ use crate::key::{Secret, Space};
 use crate::mapping::Mapping;
 use crate::reader::input::{self, STDIN};
 use crate::reader::table::Table as Rows;
+use crate::spill::Place;
 use crate::store::derived::{Quarantine, Refused};
 use crate::store::facts::{Events, Impressions, Lineage};
 use crate::store::ledger::{Balance, Source};
@@ -58,6 +59,8 @@ pub struct Options {
     pub keep_raw: bool,
     /// What the records are; canonical when absent.
     pub mapping: Option<Arc<Mapping>>,
+    /// Bytes that the join may hold in memory; the rest goes to disk.
+    pub memory: Option<u64>,
     /// Opens tables; without it there are none.
     pub tables: Option<Opener>,
     /// Where the next run reads the table on, kept with its source in the ledger; files know that by themselves.
@@ -242,15 +245,23 @@ impl<'a> Run<'a> {
         Ok(plan)
     }
 
+    /// Where the join goes when its memory is spent.
+    fn place(&self) -> Option<Place> {
+        let memory = self.options.memory;
+        memory.map(|memory| Place::new(&self.root, memory))
+    }
+
     fn load(&mut self, store: &Store) -> Result<()> {
+        self.state = State::new(self.place());
         if let Some(ledger) = &store.ledger {
-            self.state = load::state(&store.root, ledger, &self.options.secret, false)?;
+            let place = self.place();
+            self.state = load::state(&store.root, ledger, &self.options.secret, false, place)?;
         }
         Ok(())
     }
 
     /// The refusal of an impression that lost, with the beginnings of both content hashes.
-    fn conflict(&self, key: Key, lost: Key) -> Bad {
+    fn conflict(&self, key: Key, lost: Key) -> Result<Bad> {
         let short = |content: Key| {
             content
                 .0
@@ -259,17 +270,14 @@ impl<'a> Run<'a> {
                 .map(|byte| format!("{byte:02x}"))
                 .collect::<String>()
         };
-        let stands = self
-            .state
-            .row_of(key)
-            .and_then(|row| self.state.shown.get(row as usize));
-        let stands = stands.map_or(Key::default(), |stands| stands.content);
+        let stands = self.state.standing(key)?;
+        let stands = stands.map_or(Key::default(), |(_, stands, _)| stands.content);
         let message = format!(
             "content {} loses to content {} under the same id",
             short(lost),
             short(stands)
         );
-        Bad::new(Reason::Conflict, "id", message)
+        Ok(Bad::new(Reason::Conflict, "id", message))
     }
 
     /// Books an accepted or superseded row.

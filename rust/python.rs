@@ -19,6 +19,7 @@ use crate::ingest::{
 use crate::key::Secret;
 use crate::loss::{Entry, Folded, Form, Loss, Raw, Real, Rows, loss as sum};
 use crate::mapping::Mapping;
+use crate::spill::size;
 use crate::store::{self, Store};
 use crate::unchecked::{Element, Fresh, numbers, stream};
 
@@ -69,7 +70,7 @@ fn json(document: &impl Serialize) -> Result<String> {
 #[pyfunction]
 #[pyo3(signature = (
     inputs, store, *, source = "canonical", key_file = None, max_bad = None, until = None, threads = 0,
-    window_us = 604_800_000_000, lateness_us = 86_400_000_000, keep_raw = false, mapping = None,
+    window_us = 604_800_000_000, lateness_us = 86_400_000_000, keep_raw = false, memory = None, mapping = None,
     progress = None, tables = None, cursor = None, keep_addresses = false
 ))]
 #[allow(clippy::too_many_arguments)] // the command line's flags, one each
@@ -85,6 +86,7 @@ fn ingest(
     window_us: i64,
     lateness_us: i64,
     keep_raw: bool,
+    memory: Option<&str>,
     mapping: Option<&str>,
     progress: Option<Py<PyAny>>,
     tables: Option<Py<PyAny>>,
@@ -107,6 +109,7 @@ fn ingest(
         window: window_us,
         lateness: lateness_us,
         keep_raw,
+        memory: memory.map(size).transpose()?,
         mapping: mapping.map(Mapping::parse).transpose()?.map(Arc::new),
         tables: tables.map(|tables| opener(tables, raised.clone())),
         cursor,
@@ -183,6 +186,7 @@ fn survey(
         window: window_us,
         lateness: lateness_us,
         keep_raw: false,
+        memory: None,
         mapping: mapping.map(Mapping::parse).transpose()?.map(Arc::new),
         tables: tables.map(|tables| opener(tables, raised.clone())),
     };

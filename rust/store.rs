@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use ledger::{Attachment, Ledger};
 
 use crate::error::{Error, Result};
+use crate::spill;
 
 /// Folders of tables.
 pub const TABLES: [&str; 6] = [
@@ -86,7 +87,10 @@ impl Store {
             }
             Ok(())
         };
-        let known = |name: &OsStr| TABLES.into_iter().chain(FOLDERS).any(|known| name == known);
+        let known = |name: &OsStr| {
+            let mut folders = TABLES.into_iter().chain(FOLDERS).chain([spill::FOLDER]);
+            folders.any(|known| name == known)
+        };
         let mut foreign = false;
         if root.is_dir() && !root.join("lock").exists() && !root.join(ledger::FOLDER).exists() {
             for entry in std::fs::read_dir(root).map_err(Error::io(root))? {
@@ -113,7 +117,8 @@ impl Store {
             Err(TryLockError::WouldBlock) => return Err(Error::Locked(root.display().to_string())),
             Err(TryLockError::Error(error)) => return Err(Error::io(&path)(error)),
         }
-        for folder in TABLES.into_iter().chain(FOLDERS).chain([ledger::FOLDER]) {
+        let folders = TABLES.into_iter().chain(FOLDERS);
+        for folder in folders.chain([ledger::FOLDER, spill::FOLDER]) {
             make(&root.join(folder))?;
         }
         let store = Self {
@@ -165,7 +170,8 @@ impl Store {
                 kept.extend(before.files().map(|name| self.root.join(name)));
             }
         }
-        for folder in TABLES.into_iter().chain(FOLDERS).chain([ledger::FOLDER]) {
+        let folders = TABLES.into_iter().chain(FOLDERS);
+        for folder in folders.chain([ledger::FOLDER, spill::FOLDER]) {
             let folder = self.root.join(folder);
             for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
                 let path = entry.map_err(Error::io(&folder))?.path();

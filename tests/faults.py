@@ -24,6 +24,8 @@ FAULTS = {"short": -1, "kill": -2, "tear": -3} | {
     name: getattr(errno, name) for name in ("EIO", "ENOSPC", "EINTR")
 }
 RECORD = -4
+MEMORY: str | None = None
+"""Budget of memory of the runs of a job."""
 
 
 def build(folder: Path) -> Path:
@@ -62,7 +64,7 @@ def command(store: str, inputs: list[str], erase: str | None = None, compact: bo
         elif compact:
             events.compact(store)
         else:
-            events.ingest(meant(inputs), store)
+            events.ingest(meant(inputs), store, memory=MEMORY)
     except Exception as error:
         return cli.explain(error)
     return 0
@@ -183,6 +185,7 @@ def record(store: str, runs: list[list[str]], to: str) -> list[int]:
 
 if __name__ == "__main__":
     job = json.loads(sys.argv[1])
+    MEMORY = job.pop("memory", None)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         command(f"{folder}/store", job.get("inputs") or job["runs"][0])  # imports once what every child needs
     gc.freeze()

@@ -151,6 +151,7 @@ fn store(name: &str) -> PathBuf {
         threads: 1,
         window: 1 << 40,
         lateness: 0,
+        memory: None,
         keep_raw: false,
         mapping: None,
         tables: None,
@@ -211,11 +212,11 @@ fn mutated_parts_are_refused_by_their_checksum_and_never_panic_without_it() {
         let mut mutant = bytes.clone();
         mutator.mutate(&mut mutant);
         std::fs::write(&*path, &mutant).unwrap();
-        let refused = load::state(&root, &whole, &secret(), false);
+        let refused = load::state(&root, &whole, &secret(), false, None);
         let found = matches!(refused, Err(Error::Checksum { .. }));
         let parts = [&mut ledger.parts.impressions, &mut ledger.parts.feedback];
         parts.into_iter().nth(table).unwrap()[0].checksum = part::hash(path).unwrap().0;
-        let read = guarded(|| load::state(&root, ledger, &secret(), round % 4 < 2));
+        let read = guarded(|| load::state(&root, ledger, &secret(), round % 4 < 2, None));
         if let Err(Error::Internal(text)) = read {
             panics.insert(text);
         }

@@ -80,6 +80,18 @@ def test_more_faults_at_every_call_of_an_old_and_a_new_store(logs):
     swept(logs, FAILS | MORE | FAILS_NEW, HARMLESS | MORE_HARMLESS, None, None)
 
 
+def test_a_full_disk_or_a_kill_at_every_call_of_a_run_that_spills_leaves_a_commit(logs):
+    (logs.folder / "spilled").mkdir()
+    job = {"do": "sweeps", "work": str(logs.folder / "spilled"), "begin": logs.store, "inputs": logs.paths}
+    done = logs.run(**job, faults=[("write", "ENOSPC"), KILL], memory="12KB")
+    for result in [result for results in done.values() for result in results]:
+        assert result["left"] in (logs.one, logs.both), result
+        assert (result["then"], result["books"]) == (logs.both, logs.books), result
+        assert result["rest"] == [], result
+    assert all(is_clean(result, "write", "ENOSPC", logs.both) for result in done["write ENOSPC"])
+    assert any("/store/spill/" in result["said"] for result in done["write ENOSPC"])
+
+
 def is_clean(result, call, fault, both):
     """Exit 4 with a sentence, and nothing lying about; only what tidying reads may fail in silence."""
     tidying = call in ("open", "opendir")

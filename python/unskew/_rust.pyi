@@ -22,6 +22,7 @@ def ingest(
     source: str = "canonical",
     key_file: str | PathLike[str] | None = None,
     max_bad: str | None = None,
+    memory: str | None = None,
     until: str | None = None,
     threads: int = 0,
     window_us: int = 604_800_000_000,

@@ -74,7 +74,8 @@ impl Run<'_> {
         mut parts: Parts,
         progress: &mut dyn FnMut(Progress) -> Result<()>,
     ) -> Result<()> {
-        let watermark = self.options.until.or_else(|| self.state.latest());
+        let latest = self.state.latest()?;
+        let watermark = self.options.until.or(latest);
         let windows = Windows {
             window: self.options.window,
             lateness: self.options.lateness,
@@ -86,7 +87,7 @@ impl Run<'_> {
         );
         let mut ends = parts.impressions.iter().map(|part| part.rows);
         let (mut row, mut end) = (0, ends.next().unwrap_or(0));
-        let derived = derive(&self.state, &windows, |seen| {
+        let derived = derive(&mut self.state, &windows, |seen| {
             while row == end && end > 0 {
                 observations.cut()?;
                 (row, end) = (0, ends.next().unwrap_or(0));
@@ -157,13 +158,9 @@ impl Run<'_> {
         let mut rows = std::mem::take(&mut self.lost);
         rows.sort_unstable();
         for (row, from) in rows.iter().zip(load::lineage(&self.root, parts, &rows)?) {
-            let lost = self
-                .state
-                .shown
-                .get(*row as usize)
-                .map(|shown| (shown.key, shown.content));
-            let (key, content) = lost.unwrap_or_default();
-            self.refuse(from, &self.conflict(key, content), None)?;
+            if let Some(lost) = self.state.response(*row)? {
+                self.refuse(from, &self.conflict(lost.key, lost.content)?, None)?;
+            }
         }
         Ok(())
     }
@@ -173,30 +170,13 @@ impl Run<'_> {
     }
 
     fn pairs(&self, derived: &Derived, impressions: &[Part]) -> Result<Vec<Part>> {
-        let mut rows: Vec<u32> = derived
-            .pairs
-            .iter()
-            .filter(|pair| pair.source == "choice")
-            .map(|pair| pair.rows[0])
-            .collect();
-        rows.sort_unstable();
-        rows.dedup();
-        let requests = load::request_ids(&self.root, impressions, &rows)?;
         let mut table = self.table::<Pairs>("pairs");
-        for pair in &derived.pairs {
-            let known = rows
-                .binary_search(&pair.rows[0])
-                .ok()
-                .filter(|_| pair.source == "choice");
-            let request = known
-                .and_then(|at| requests.get(at))
-                .and_then(Option::as_deref);
-            table
-                .rows
-                .push(&self.state, pair, request)
-                .map_err(Error::arrow(&self.root))?;
-            table.pushed(0)?;
-        }
+        let pairs = derived.pairs();
+        load::with_requests(&self.root, impressions, pairs, |pair, request| {
+            let pushed = table.rows.push(pair, request);
+            pushed.map_err(Error::arrow(&self.root))?;
+            table.pushed(0)
+        })?;
         table.finish(true)
     }
 

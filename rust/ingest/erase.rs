@@ -65,10 +65,11 @@ pub fn erase(
             root.display()
         )));
     };
-    let state = load::state(root, &ledger, &secret, false)?;
+    let state = load::state(root, &ledger, &secret, false, None)?;
     // A watermark that is not the largest time was given by the caller of the last run, and stays.
     let given = ledger.watermark.clone();
-    let given = given.filter(|text| Some(text) != state.latest().map(time::format).as_ref());
+    let latest = state.latest()?.map(time::format);
+    let given = given.filter(|text| Some(text) != latest.as_ref());
     let options = Options {
         source: String::new(),
         secret,
@@ -79,6 +80,7 @@ pub fn erase(
         lateness: ledger.lateness_us,
         mapping: None,
         keep_raw: false,
+        memory: None,
         tables: None,
         cursor: None,
         keep_addresses: false,
@@ -174,7 +176,7 @@ impl Run<'_> {
             parts: parts.clone(),
             ..ledger.clone()
         };
-        let after = load::state(&self.root, &after, &self.options.secret, false)?;
+        let after = load::state(&self.root, &after, &self.options.secret, false, None)?;
         let before = std::mem::replace(&mut self.state, after);
         let void = self.rebook(&before, theirs);
         let void = load::lineage(&self.root, &ledger.parts.impressions, &void)?;
@@ -263,15 +265,17 @@ impl Run<'_> {
             shown
         };
         let mut void = Vec::new();
-        let shown = before.shown.iter().zip(&self.state.shown);
-        for (row, ((old, new), theirs)) in shown.zip(&theirs.impressions).enumerate() {
-            if book(old.src, *theirs, old.live, new.live, true) {
+        let shown = before.shown_books().zip(self.state.shown_books());
+        for (row, (((src, lived), (_, lives)), theirs)) in
+            shown.zip(&theirs.impressions).enumerate()
+        {
+            if book(src, *theirs, lived, lives, true) {
                 void.push(row as u32);
             }
         }
-        let events = before.events.iter().zip(&self.state.events);
-        for ((old, new), theirs) in events.zip(&theirs.feedback) {
-            book(old.src, *theirs, old.live, new.live, false);
+        let events = before.event_books().zip(self.state.event_books());
+        for (((src, lived), (_, lives)), theirs) in events.zip(&theirs.feedback) {
+            book(src, *theirs, lived, lives, false);
         }
         void
     }

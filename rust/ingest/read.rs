@@ -129,7 +129,7 @@ impl Run<'_> {
                 compressed,
                 content: parsed,
             } => {
-                if self.state.shown.len().max(self.state.events.len()) >= MOST_ROWS {
+                if self.state.lens().into_iter().any(|rows| rows >= MOST_ROWS) {
                     return Err(Error::Value(
                         "the store is full: a table holds at most 2^32 - 2^25 rows".into(),
                     ));
@@ -196,9 +196,9 @@ impl Run<'_> {
             What::Skipped => source.balance.skipped += 1,
             What::Row(Row::Impression(row)) => {
                 let row = row.text(&parsed.arena);
-                let fate = self.state.impression(&row, from.src);
+                let fate = self.state.impression(&row, from.src)?;
                 if matches!(fate, Fate::Lost { conflict: true }) {
-                    let bad = self.conflict(row.key, row.content);
+                    let bad = self.conflict(row.key, row.content)?;
                     return self.refuse(from, &bad, None);
                 }
                 self.settle(src, fate);
@@ -213,7 +213,7 @@ impl Run<'_> {
             }
             What::Row(Row::Feedback(row)) => {
                 let row = row.text(&parsed.arena);
-                let fate = self.state.feedback(&row, from.src);
+                let fate = self.state.feedback(&row, from.src)?;
                 self.settle(src, fate);
                 if !matches!(fate, Fate::Lost { .. }) {
                     let bytes = self

@@ -78,12 +78,12 @@ pub fn survey(
         deliver(&planned, options, &mut |item| match item {
             Item::Lines { content, .. } => {
                 let parsed = chunk::parse(&mut parser, &options.source, content);
-                look.take(&parsed, src as u32);
+                let taken = look.take(&parsed, src as u32);
                 let done = Progress {
                     bytes: look.survey.bytes,
                     lines: look.survey.balance.lines as u64,
                 };
-                failed = progress(done).err();
+                failed = taken.and_then(|()| progress(done)).err();
                 failed.is_none()
             }
             _ => true,
@@ -107,7 +107,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn take(&mut self, parsed: &Parsed, src: u32) {
+    fn take(&mut self, parsed: &Parsed, src: u32) -> Result<()> {
         self.survey.addresses += parsed.addresses;
         for line in &parsed.lines {
             if !line.more {
@@ -115,13 +115,14 @@ impl Look<'_> {
                 self.lines += line.lines;
             }
             if !matches!(line.what, What::Header) {
-                self.line(line, parsed, src);
+                self.line(line, parsed, src)?;
                 self.names(line, parsed);
             }
         }
+        Ok(())
     }
 
-    fn line(&mut self, line: &Line, parsed: &Parsed, src: u32) {
+    fn line(&mut self, line: &Line, parsed: &Parsed, src: u32) -> Result<()> {
         let balance = &mut self.survey.balance;
         balance.lines += i64::from(!line.more);
         balance.expanded += i64::from(line.more);
@@ -141,11 +142,11 @@ impl Look<'_> {
         let fate = match &line.what {
             What::Blank | What::Header => {
                 balance.blank += 1;
-                return;
+                return Ok(());
             }
             What::Skipped => {
                 balance.skipped += 1;
-                return;
+                return Ok(());
             }
             What::Bad(bad) => {
                 balance.quarantined += 1;
@@ -163,10 +164,10 @@ impl Look<'_> {
                         message: bad.message.clone(),
                     });
                 }
-                return;
+                return Ok(());
             }
             What::Row(Row::Impression(row)) => {
-                let fate = self.state.impression(&row.text(&parsed.arena), src);
+                let fate = self.state.impression(&row.text(&parsed.arena), src)?;
                 if matches!(fate, Fate::New) {
                     for (name, known) in [
                         ("policy_prob", row.policy_prob.is_some()),
@@ -182,7 +183,7 @@ impl Look<'_> {
                 }
                 fate
             }
-            What::Row(Row::Feedback(row)) => self.state.feedback(&row.text(&parsed.arena), src),
+            What::Row(Row::Feedback(row)) => self.state.feedback(&row.text(&parsed.arena), src)?,
         };
         let conflict = match fate {
             Fate::New => false,
@@ -194,6 +195,7 @@ impl Look<'_> {
         if conflict {
             books::count(&mut self.survey.quarantine, Reason::Conflict, 1);
         }
+        Ok(())
     }
 
     /// Counts the fields of a line.
@@ -265,13 +267,14 @@ impl Look<'_> {
     }
 
     fn done(mut self) -> Result<Survey> {
-        let watermark = self.options.until.or_else(|| self.state.latest());
+        let latest = self.state.latest()?;
+        let watermark = self.options.until.or(latest);
         let windows = Windows {
             window: self.options.window,
             lateness: self.options.lateness,
             watermark: watermark.unwrap_or(i64::MIN / 2),
         };
-        let derived = derive(&self.state, &windows, |_| Ok(()))?;
+        let derived = derive(&mut self.state, &windows, |_| Ok(()))?;
         let owned = |counts: BTreeMap<&str, u64>| {
             counts
                 .into_iter()

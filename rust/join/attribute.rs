@@ -1,6 +1,7 @@
 //! Which response a feedback event is about, whatever order the two arrived in.
 
-use super::{About, Event, NONE, State};
+use super::held::Rows;
+use super::{About, Event};
 use crate::event::Kind;
 use crate::event::row::{Key, Winner};
 
@@ -61,23 +62,17 @@ pub struct Groups {
 
 impl Groups {
     /// The groups that the live events and the pairs need.
-    pub fn new(state: &State) -> Self {
-        let live = || {
-            (0..state.shown.len() as u32)
-                .filter(|row| state.shown.get(*row as usize).is_some_and(|s| s.live))
-        };
-        let shown = |row: &u32| state.shown.get(*row as usize);
-        let mut by_request: Vec<u32> = live()
-            .filter(|row| shown(row).is_some_and(|s| s.request != Key::default()))
-            .collect();
-        by_request.sort_unstable_by_key(|row| shown(row).map(|s| (s.request, s.shown_at, s.key)));
+    pub fn new(rows: &Rows) -> Self {
+        let shown = |row: &u32| rows.response(*row);
+        let mut by_request: Vec<u32> = rows.shown.standing().collect();
+        let request = |row: &u32| rows.in_request(*row);
+        by_request.retain(|row| request(row).is_some_and(|(key, ..)| key != Key::default()));
+        by_request.sort_unstable_by_key(request);
         let mut by_session = Vec::new();
-        if state
-            .events
-            .iter()
-            .any(|event| event.live && event.about == About::Session)
-        {
-            by_session.extend(live().filter(|row| shown(row).is_some_and(|s| s.session != NONE)));
+        let about_session = |row| rows.event(row).is_some_and(|e| e.about == About::Session);
+        if rows.events.standing().any(about_session) {
+            by_session.extend(rows.shown.standing());
+            by_session.retain(|row| shown(row).is_some_and(|s| s.session != Key::default()));
             by_session
                 .sort_unstable_by_key(|row| shown(row).map(|s| (s.session, s.shown_at, s.key)));
         }
@@ -88,32 +83,25 @@ impl Groups {
     }
 
     /// Live rows of a request, in the order they were shown.
-    pub fn request(&self, state: &State, key: Key) -> &[u32] {
+    pub fn request(&self, rows: &Rows, key: Key) -> &[u32] {
         run(&self.by_request, |row| {
-            state
-                .shown
-                .get(row as usize)
-                .map(|shown| shown.request)
+            rows.in_request(row)
+                .map(|(request, ..)| request)
                 .cmp(&Some(key))
         })
     }
 
-    fn session(&self, state: &State, key: Key) -> &[u32] {
-        let Some(code) = state.session(key) else {
-            return &[];
-        };
+    fn session(&self, rows: &Rows, key: Key) -> &[u32] {
         run(&self.by_session, |row| {
-            state
-                .shown
-                .get(row as usize)
+            rows.response(row)
                 .map(|shown| shown.session)
-                .cmp(&Some(code))
+                .cmp(&Some(key))
         })
     }
 
     /// The requests in which several responses were shown.
-    pub fn requests<'a>(&'a self, state: &'a State) -> impl Iterator<Item = &'a [u32]> {
-        let request = |row: &u32| state.shown.get(*row as usize).map(|shown| shown.request);
+    pub fn requests<'a>(&'a self, rows: &'a Rows) -> impl Iterator<Item = &'a [u32]> {
+        let request = |row: &u32| rows.in_request(*row).map(|(key, ..)| key);
         self.by_request
             .chunk_by(move |one, next| request(one) == request(next))
             .filter(|rows| rows.len() > 1)
@@ -128,58 +116,79 @@ fn run(rows: &[u32], compare: impl Fn(u32) -> std::cmp::Ordering) -> &[u32] {
         .unwrap_or_default()
 }
 
-/// Joins one live event.
-pub fn attribute(state: &State, groups: &Groups, windows: &Windows, event: &Event) -> Joined {
+/// What an event's target turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// This row, shown then.
+    Row(u32, i64),
+    /// Nothing.
+    Nothing,
+    /// Several responses.
+    Several,
+}
+
+impl Found {
+    /// State of an event that is not withdrawn.
+    pub fn joined(self, at: i64, windows: &Windows) -> Joined {
+        let (row, shown_at) = match self {
+            Self::Row(row, shown_at) => (row, shown_at),
+            Self::Several => return Joined::Ambiguous,
+            Self::Nothing if at.saturating_add(windows.lateness) <= windows.watermark => {
+                return Joined::Orphan;
+            }
+            Self::Nothing => return Joined::Pending,
+        };
+        match at - shown_at {
+            delay if delay < -TOLERANCE => Joined::Skew,
+            delay if delay > windows.window => Joined::OutOfWindow,
+            delay => Joined::Attributed {
+                row,
+                early: delay < 0,
+            },
+        }
+    }
+}
+
+/// Joins one live event, given its row.
+pub fn attribute(
+    rows: &Rows,
+    groups: &Groups,
+    windows: &Windows,
+    at: u32,
+    event: &Event,
+) -> Joined {
     if event.retract {
         return Joined::Retracted;
     }
-    let unseen = if event.at.saturating_add(windows.lateness) <= windows.watermark {
-        Joined::Orphan
-    } else {
-        Joined::Pending
-    };
-    let shown_at = |row: u32| {
-        state
-            .shown
-            .get(row as usize)
-            .map_or(0, |shown| shown.shown_at)
-    };
-    let row = match event.about {
-        About::Response => state.row_of(event.target),
+    let shown_at = |row: u32| rows.shown_at(row).unwrap_or(0);
+    let some = |row: Option<u32>| row.map_or(Found::Nothing, |row| Found::Row(row, shown_at(row)));
+    let found = match event.about {
+        About::Response => some(rows.shown.find(event.target)),
         About::Request if event.kind == Kind::Choice => {
-            let rows = groups.request(state, event.target);
-            match state.winners.get(event.winner as usize) {
+            let group = groups.request(rows, event.target);
+            let last = group.last().copied();
+            some(match rows.winner(at) {
                 Some(Winner::Response(key)) => {
-                    let won = state.row_of(*key);
-                    rows.last()
-                        .copied()
-                        .filter(|_| won.is_some_and(|won| rows.contains(&won)))
+                    let won = rows.shown.find(key);
+                    last.filter(|_| won.is_some_and(|won| group.contains(&won)))
                 }
-                _ => rows.last().copied(),
-            }
+                _ => last,
+            })
         }
-        About::Request => match groups.request(state, event.target) {
-            [row] => Some(*row),
-            [] => None,
-            _ => return Joined::Ambiguous,
+        About::Request => match groups.request(rows, event.target) {
+            [row] => some(Some(*row)),
+            [] => Found::Nothing,
+            _ => Found::Several,
         },
         About::Session => {
-            let rows = groups.session(state, event.target);
-            let before = rows.partition_point(|row| shown_at(*row) <= event.at);
-            let (before, _) = rows.split_at_checked(before).unwrap_or_default();
+            let group = groups.session(rows, event.target);
+            let before = group.partition_point(|row| shown_at(*row) <= event.at);
+            let (before, _) = group.split_at_checked(before).unwrap_or_default();
             match before {
-                [.., one, last] if shown_at(*one) == shown_at(*last) => return Joined::Ambiguous,
-                _ => before.last().copied(),
+                [.., one, last] if shown_at(*one) == shown_at(*last) => Found::Several,
+                _ => some(before.last().copied()),
             }
         }
     };
-    let Some(row) = row else { return unseen };
-    match event.at - shown_at(row) {
-        delay if delay < -TOLERANCE => Joined::Skew,
-        delay if delay > windows.window => Joined::OutOfWindow,
-        delay => Joined::Attributed {
-            row,
-            early: delay < 0,
-        },
-    }
+    found.joined(event.at, windows)
 }

@@ -3,43 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::attribute::{Groups, Joined, Windows, attribute};
-use super::pairs::{Pair, pairs};
-use super::{About, Event, NONE, State};
-use crate::count::{Cells, len_bucket};
+use super::held::Rows;
+use super::observe::Given;
+pub use super::observe::Observation;
+use super::pairs::{self, Candidate, Pair, Pairing};
+use super::passes::pass;
+use super::priors::{Moment, priors};
+use super::sums::{Sums, Tally};
+use super::{Shown, State};
+use crate::count::Cells;
 use crate::error::Result;
-use crate::event::row::{Digest, Key, RowHash};
-use crate::event::time::hour_of_week;
-use crate::event::{ALL_KINDS, Kind, Side, TWO_SIDED};
-
-/// What is recorded about one response.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[allow(missing_docs)] // the columns of the observations table, explained there
-pub struct Observation {
-    pub offered: u32,
-    pub closed_kinds: u32,
-    pub o_kinds: u32,
-    pub pos_kinds: u32,
-    pub neg_kinds: u32,
-    pub rating: Option<f32>,
-    pub o: bool,
-    pub r: Option<f32>,
-    pub n_pos: u16,
-    pub n_neg: u16,
-    pub conflict: bool,
-    pub first_delay_ms: Option<i64>,
-    pub dwell_ms: Option<f32>,
-    pub closed: bool,
-    pub age_ms: i64,
-    pub cell: u32,
-    pub len_bucket: u8,
-    pub hour_of_week: u8,
-    pub user_prior_exp: u32,
-    pub user_prior_obs: u32,
-    pub live: bool,
-    /// From the response to the first feedback of each kind in `o_kinds`, in the order of its bits. Not hashed: it
-    /// follows from the events, which are.
-    pub delays_ms: Vec<i64>,
-}
+use crate::event::row::{Digest, Key};
+use crate::event::{Kind, Side};
+use crate::spill::sorter::{Sorted, Sorter};
 
 /// Everything derived from the state, the observations excepted, which are handed out row by row.
 pub struct Derived {
@@ -47,13 +23,11 @@ pub struct Derived {
     pub digest: Digest,
     /// Counters.
     pub cells: Cells,
-    /// Responses shown together, or regenerated.
-    pub pairs: Vec<Pair>,
     /// Live events by state of the join.
     pub states: BTreeMap<&'static str, u64>,
     /// Live events that are not withdrawn, by kind.
     pub kinds: BTreeMap<&'static str, u64>,
-    /// Feedback rows refused for their clock.
+    /// Feedback rows refused for their clock, in order.
     pub skewed: Vec<u32>,
     /// Live impressions.
     pub impressions: u64,
@@ -63,314 +37,162 @@ pub struct Derived {
     pub feedback: u64,
     /// Counts worth a word in the report.
     pub notes: BTreeMap<&'static str, u64>,
+    pub(super) pairs: Sorted<{ pairs::SIZE }>,
+}
+
+impl Derived {
+    /// Responses shown together, or regenerated, in the order of their rows.
+    pub fn pairs(&self) -> impl Iterator<Item = Result<Pair>> {
+        self.pairs
+            .iter()
+            .map(|record| record.map(|record| Pair::read(&record)))
+    }
 }
 
 /// Derives the observations of all rows, in order, and everything else.
 pub fn derive(
-    state: &State,
+    state: &mut State,
     windows: &Windows,
     mut emit: impl FnMut(&Observation) -> Result<()>,
 ) -> Result<Derived> {
-    let groups = Groups::new(state);
-    let mut joined = Join::new(state, windows, &groups);
-    let priors = priors(state, &joined.hits);
-    let mut in_use = vec![false; state.strata.all.len()];
-    for shown in state.shown.iter().filter(|shown| shown.live) {
-        if let Some(used) = in_use.get_mut(shown.stratum as usize) {
+    if state.logs.is_some() {
+        return pass(state, windows, emit);
+    }
+    let (rows, strata) = (&state.rows, &state.strata);
+    let groups = Groups::new(rows);
+    let mut tally = Tally::default();
+    let (hits, choices) = join(rows, windows, &groups, &mut tally);
+    let priors = looked_back(rows, &hits)?;
+    let mut in_use = vec![false; strata.all.len()];
+    for row in rows.shown.standing() {
+        let stratum = rows.response(row).map(|shown| shown.stratum as usize);
+        if let Some(used) = stratum.and_then(|stratum| in_use.get_mut(stratum)) {
             *used = true;
         }
     }
-    let mut cells = Cells::new(&state.strata, &in_use, |space| {
-        joined.two_sided.get(space as usize).copied().unwrap_or(0)
-    });
-    let mut digest = Digest::default();
-    let (mut impressions, mut silent) = (0, 0);
-    let all = std::mem::take(&mut joined.hits);
-    let mut hits = all.as_slice();
-    for (row, shown) in state.shown.iter().enumerate() {
-        let (mine, rest) = hits.split_at(hits.partition_point(|hit| hit.row as usize <= row));
+    let mut sums = Sums::new(strata, windows, tally.cells(strata, &in_use));
+    let mut hits = hits.as_slice();
+    for row in 0..rows.shown.len() as u32 {
+        let (mine, rest) = hits.split_at(hits.partition_point(|hit| hit.row <= row));
         hits = rest;
-        if !shown.live {
+        let Some(shown) = rows.response(row).filter(|_| rows.shown.live(row)) else {
             emit(&Observation::default())?;
             continue;
-        }
-        let mut seen = observe(state, mine, shown.shown_at);
-        seen.offered = cells.offered(shown.stratum);
-        seen.closed = windows.closed(shown.shown_at);
-        seen.closed_kinds = if seen.closed { ALL_KINDS } else { 0 };
-        seen.age_ms = (windows.watermark - shown.shown_at).div_euclid(1000);
-        seen.cell = cells.cell(shown.stratum);
-        seen.len_bucket = state
-            .strata
-            .all
-            .get(shown.stratum as usize)
-            .map_or(len_bucket(0), |s| s.len_bucket);
-        seen.hour_of_week = hour_of_week(shown.shown_at);
-        (seen.user_prior_exp, seen.user_prior_obs) = priors.get(row).copied().unwrap_or_default();
-        seen.live = true;
-        cells.add(
-            seen.cell,
-            seen.closed,
-            seen.o,
-            [seen.o_kinds, seen.pos_kinds, seen.neg_kinds],
-        );
-        if state.strata.offer_unknown(shown.stratum) {
-            joined.note("offered_unknown");
-        }
-        impressions += 1;
-        silent += u64::from(seen.o_kinds == 0);
-        digest.add(shown.content);
-        digest.add(seen.hash(shown.key));
-        emit(&seen)?;
+        };
+        let given = mine.iter().filter_map(|hit| rows.event(hit.event));
+        let prior = priors.get(row as usize).copied().unwrap_or_default();
+        emit(&sums.row(&shown, given.map(|event| Given::of(&event)), prior))?;
     }
-    for event in state.events.iter().filter(|event| event.live) {
-        digest.add(event.content);
+    for event in rows.events.standing().filter_map(|row| rows.event(row)) {
+        sums.digest.add(event.content);
     }
-    let pairs = pairs(state, windows, &groups, &cells, &mut joined);
-    let Join {
-        states,
-        kinds,
-        skewed,
-        notes,
-        ..
-    } = joined;
-    let feedback = states.values().sum::<u64>();
-    Ok(Derived {
-        digest,
-        cells,
-        pairs,
-        states,
-        kinds,
-        skewed,
-        impressions,
-        silent,
-        feedback,
-        notes,
-    })
+    let mut pairing = Pairing::new(strata, windows, &sums.cells, None);
+    for group in groups.requests(rows) {
+        let candidate = |row: &u32| Some(Candidate::of(*row, &rows.response(*row)?));
+        let mut candidates: Vec<_> = group.iter().filter_map(candidate).collect();
+        let choice = last_choice(rows, &choices, group);
+        let choice = choice.and_then(|event| rows.winner(event));
+        pairing.request(&mut candidates, choice)?;
+    }
+    for (row, parent) in rows.parents().filter(|(row, _)| rows.shown.live(*row)) {
+        let candidate = |row: u32| Some(Candidate::of(row, &rows.response(row)?));
+        if let Some(then) = candidate(row) {
+            let first = rows.shown.find(parent).and_then(candidate);
+            pairing.regenerated(first.as_ref(), &then)?;
+        }
+    }
+    tally.unpaired([pairing.wide, pairing.lost]);
+    let pairs = pairing.found.sorted()?;
+    Ok(sums.done(tally, pairs))
 }
 
 /// An attributed event.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Hit {
-    pub row: u32,
-    pub event: u32,
+struct Hit {
+    row: u32,
+    event: u32,
 }
 
-/// The live events, joined.
-#[derive(Default)]
-pub(super) struct Join {
-    /// Users' feedback on responses, by row, kind, time.
-    pub hits: Vec<Hit>,
-    /// Choices, by request, time.
-    pub choices: Vec<u32>,
-    /// Two-sided kinds seen, by namespace.
-    two_sided: Vec<u32>,
-    states: BTreeMap<&'static str, u64>,
-    kinds: BTreeMap<&'static str, u64>,
-    skewed: Vec<u32>,
-    /// Counts worth a word in the report.
-    pub notes: BTreeMap<&'static str, u64>,
-}
-
-impl Join {
-    fn new(state: &State, windows: &Windows, groups: &Groups) -> Self {
-        let mut join = Self::default();
-        for (at, event) in state
-            .events
-            .iter()
-            .enumerate()
-            .filter(|(_, event)| event.live)
-        {
-            join.add(at as u32, event, attribute(state, groups, windows, event));
-        }
-        let event = |hit: u32| state.events.get(hit as usize);
-        join.hits.sort_unstable_by_key(|hit| {
-            (
-                hit.row,
-                event(hit.event).map(|e| (e.kind, e.at, e.received_at, e.key)),
-            )
-        });
-        join.choices
-            .sort_unstable_by_key(|at| event(*at).map(|e| (e.target, e.at, e.received_at, e.key)));
-        join
-    }
-
-    fn note(&mut self, name: &'static str) {
-        *self.notes.entry(name).or_default() += 1;
-    }
-
-    fn add(&mut self, at: u32, event: &Event, found: Joined) {
-        let mut count = |name| *self.states.entry(name).or_default() += 1;
-        match found {
-            Joined::Attributed { row, early } => {
-                count(match (event.by_user, early) {
-                    (false, _) => "attributed_other_actor",
-                    (true, true) => "attributed_early",
-                    (true, false) => "attributed",
-                });
-                match event.about {
-                    About::Request if event.kind != Kind::Choice => self.note("joined_by_request"),
-                    About::Session => self.note("joined_by_session"),
-                    _ => {}
-                }
-                match (event.by_user, event.kind) {
-                    (true, Kind::Choice) => self.choices.push(at),
-                    (true, _) => self.hits.push(Hit { row, event: at }),
-                    (false, _) => {}
-                }
-            }
-            Joined::Pending => count("pending"),
-            Joined::Orphan => count("orphan"),
-            Joined::OutOfWindow => count("out_of_window"),
-            Joined::Ambiguous => count("ambiguous"),
-            Joined::Retracted => count("retracted"),
-            Joined::Skew => {
-                count("skew");
-                self.skewed.push(at);
-            }
-        }
-        if event.retract {
-            return;
-        }
-        *self.kinds.entry(event.kind.name()).or_default() += 1;
-        if event.by_user && event.kind.side() == Side::Two {
-            if self.two_sided.len() <= event.space as usize {
-                self.two_sided.resize(event.space as usize + 1, 0);
-            }
-            if let Some(mask) = self.two_sided.get_mut(event.space as usize) {
-                *mask |= event.kind.mask();
-            }
-        }
-    }
-}
-
-/// What the events of one row say; they are sorted by kind and time, and the last of a kind stands.
-fn observe(state: &State, hits: &[Hit], shown_at: i64) -> Observation {
-    let mut seen = Observation::default();
-    let (mut labels, mut last) = ([false; 2], i64::MIN);
-    for hit in hits {
-        let Some(event) = state.events.get(hit.event as usize) else {
+/// Users' feedback on responses by row, kind and time, and their choices by request and time.
+fn join(
+    rows: &Rows,
+    windows: &Windows,
+    groups: &Groups,
+    tally: &mut Tally,
+) -> (Vec<Hit>, Vec<u32>) {
+    let (mut hits, mut choices) = (Vec::new(), Vec::new());
+    for at in rows.events.standing() {
+        let Some(event) = rows.event(at) else {
             continue;
         };
-        let mask = event.kind.mask();
-        let delay = (event.at - shown_at).max(0) / 1000;
-        seen.first_delay_ms = Some(seen.first_delay_ms.map_or(delay, |first| first.min(delay)));
-        if seen.o_kinds & mask == 0 {
-            seen.delays_ms.push(delay);
-        }
-        seen.o_kinds |= mask;
-        match event.kind {
-            Kind::Rating => seen.rating = Some(event.value),
-            Kind::Dwell => seen.dwell_ms = Some(event.value),
-            _ => {}
-        }
-        let Some(label) = event.label else { continue };
-        let (set, clear) = if label { (mask, 0) } else { (0, mask) };
-        seen.pos_kinds = (seen.pos_kinds & !mask) | set;
-        seen.neg_kinds = (seen.neg_kinds & !mask) | clear;
-        match (event.kind.side(), label) {
-            (Side::Positive, true) => seen.n_pos = seen.n_pos.saturating_add(1),
-            (Side::Negative, true) => seen.n_neg = seen.n_neg.saturating_add(1),
-            (Side::Two, _) => {
-                let count = if label {
-                    &mut seen.n_pos
-                } else {
-                    &mut seen.n_neg
-                };
-                *count = count.saturating_add(1);
-                if let Some(given) = labels.get_mut(usize::from(label)) {
-                    *given = true;
-                }
-                if event.at >= last {
-                    last = event.at;
-                    seen.r = Some(f32::from(u8::from(label)));
-                }
-            }
+        tally.event(&event, rows.events.origin(at).1);
+        let joined = attribute(rows, groups, windows, at, &event);
+        tally.joined(at, &event, joined);
+        match joined {
+            Joined::Attributed { .. } if !event.by_user => {}
+            Joined::Attributed { .. } if event.kind == Kind::Choice => choices.push(at),
+            Joined::Attributed { row, .. } => hits.push(Hit { row, event: at }),
             _ => {}
         }
     }
-    seen.o = seen.o_kinds & TWO_SIDED != 0;
-    seen.conflict = labels == [true; 2];
-    seen
+    let event = |hit: u32| rows.event(hit);
+    hits.sort_unstable_by_key(|hit| {
+        let order = event(hit.event).map(|e| (e.kind, e.at, e.received_at, e.key));
+        (hit.row, order)
+    });
+    choices.sort_unstable_by_key(|at| event(*at).map(|e| (e.target, e.at, e.received_at, e.key)));
+    (hits, choices)
 }
 
-/// For every row: how often its user had been shown something before, and how often two-sided feedback had come.
-fn priors(state: &State, hits: &[Hit]) -> Vec<(u32, u32)> {
-    let mut observed = vec![i64::MAX; state.shown.len()];
-    for hit in hits {
-        let event = state
-            .events
-            .get(hit.event as usize)
-            .filter(|event| event.kind.side() == Side::Two);
-        if let (Some(first), Some(event)) = (observed.get_mut(hit.row as usize), event) {
-            *first = (*first).min(event.at);
-        }
-    }
-    let shown = |row: u32| state.shown.get(row as usize);
-    let known = |row: &u32| shown(*row).is_some_and(|shown| shown.live && shown.user != NONE);
-    let mut rows: Vec<u32> = (0..state.shown.len() as u32).filter(known).collect();
-    rows.sort_unstable_by_key(|row| shown(*row).map(|shown| (shown.user, shown.shown_at)));
-    let mut priors = vec![(0, 0); state.shown.len()];
-    let mut times: Vec<i64> = Vec::new();
-    for mine in
-        rows.chunk_by(|one, next| shown(*one).map(|s| s.user) == shown(*next).map(|s| s.user))
-    {
-        times.clear();
-        times.extend(
-            mine.iter()
-                .filter_map(|row| observed.get(*row as usize))
-                .filter(|time| **time < i64::MAX),
-        );
-        times.sort_unstable();
-        let (mut before, mut feedback) = (0, 0);
-        for (place, row) in mine.iter().enumerate() {
-            let now = shown(*row).map_or(0, |shown| shown.shown_at);
-            while before < place
-                && mine
-                    .get(before)
-                    .is_some_and(|row| shown(*row).is_some_and(|s| s.shown_at < now))
-            {
-                before += 1;
-            }
-            while times.get(feedback).is_some_and(|time| *time < now) {
-                feedback += 1;
-            }
-            if let Some(prior) = priors.get_mut(*row as usize) {
-                *prior = (before as u32, feedback as u32);
-            }
-        }
-    }
-    priors
+/// The last choice made in the request of these rows.
+fn last_choice(rows: &Rows, choices: &[u32], group: &[u32]) -> Option<u32> {
+    let request = rows.in_request(*group.first()?)?.0;
+    let target = |at: &u32| rows.event(*at).map_or(Key::default(), |event| event.target);
+    let after = choices.partition_point(|at| target(at) <= request);
+    let last = choices.get(after.checked_sub(1)?)?;
+    (target(last) == request).then_some(*last)
 }
 
-impl Observation {
-    /// Hash of the row of the response with this key.
-    pub fn hash(&self, key: Key) -> Key {
-        let mut hash = RowHash::default();
-        hash.key(Some(key));
-        for mask in [
-            self.offered,
-            self.closed_kinds,
-            self.o_kinds,
-            self.pos_kinds,
-            self.neg_kinds,
-            self.cell,
-        ] {
-            hash.int(Some(i64::from(mask)));
+/// The priors of every row.
+fn looked_back(rows: &Rows, hits: &[Hit]) -> Result<Vec<[u32; 2]>> {
+    let mut moments = Sorter::new(None);
+    let mut hits = hits;
+    for row in rows.shown.standing() {
+        let (mine, rest) = hits.split_at(hits.partition_point(|hit| hit.row <= row));
+        hits = rest;
+        let Some(shown) = rows.response(row).filter(|s| s.user != Key::default()) else {
+            continue;
+        };
+        let given = mine.iter().filter_map(|hit| rows.event(hit.event));
+        for moment in moments_of(row, &shown, given.map(|event| Given::of(&event))) {
+            moments.push(moment.record())?;
         }
-        for flag in [self.o, self.conflict, self.closed] {
-            hash.int(Some(i64::from(flag)));
-        }
-        for number in [self.rating, self.r, self.dwell_ms] {
-            hash.int(number.map(|number| i64::from(number.to_bits())));
-        }
-        hash.int(Some(i64::from(self.n_pos)))
-            .int(Some(i64::from(self.n_neg)));
-        hash.int(self.first_delay_ms).int(Some(self.age_ms));
-        hash.int(Some(i64::from(self.len_bucket)))
-            .int(Some(i64::from(self.hour_of_week)));
-        hash.int(Some(i64::from(self.user_prior_exp)))
-            .int(Some(i64::from(self.user_prior_obs)));
-        hash.done()
     }
+    let mut found = vec![[0; 2]; rows.shown.len()];
+    priors(moments.sorted()?.iter(), |row, counts| {
+        if let Some(place) = found.get_mut(row as usize) {
+            *place = counts;
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// What happened to the user of a row: it was shown, and the first two-sided feedback came.
+pub(super) fn moments_of(
+    row: u32,
+    shown: &Shown,
+    given: impl Iterator<Item = Given>,
+) -> impl Iterator<Item = Moment> {
+    let two_sided = given.filter(|given| given.kind.side() == Side::Two);
+    let first = two_sided.map(|given| given.at).min();
+    let user = shown.user;
+    let moment = move |time, feedback| Moment {
+        user,
+        time,
+        row,
+        feedback,
+    };
+    let was_shown = std::iter::once(moment(shown.shown_at, false));
+    was_shown.chain(first.map(|time| moment(time, true)))
 }

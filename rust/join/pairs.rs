@@ -1,20 +1,29 @@
 //! Pairs of responses: chosen between, shown together without a choice, or one regenerated into the other.
 
-use super::State;
-use super::attribute::{Groups, Windows};
-use super::derive::Join;
-use crate::count::Cells;
+use super::Shown;
+use super::attribute::Windows;
+use crate::count::{Cells, Strata};
+use crate::error::Result;
 use crate::event::Kind;
 use crate::event::row::{Key, Winner};
+use crate::spill::Place;
+use crate::spill::bytes::{Reader, Writer};
+use crate::spill::sorter::Sorter;
 
 /// Requests with more candidates than this form no pairs; they are counted.
 const WIDEST: usize = 16;
+/// Bytes of a record.
+pub const SIZE: usize = 2 * 4 + 2 + 2 * 16 + 2 * 3 + 4;
 
 /// Two responses in the order of their slots.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pair {
     /// Row numbers.
     pub rows: [u32; 2],
+    /// Ids.
+    pub keys: [Key; 2],
+    /// Positions.
+    pub slots: [Option<i16>; 2],
     /// a, b, tie, both_bad; none when no choice was made.
     pub winner: Option<&'static str>,
     /// choice or regenerate.
@@ -23,128 +32,193 @@ pub struct Pair {
     pub p_shown: Option<f32>,
 }
 
-/// All pairs, sorted by rows.
-pub(super) fn pairs(
-    state: &State,
-    windows: &Windows,
-    groups: &Groups,
-    cells: &Cells,
-    join: &mut Join,
-) -> Vec<Pair> {
-    let mut found = Vec::new();
-    let mut wide = 0;
-    for rows in groups.requests(state) {
-        let rows = in_slot_order(state, rows);
+const SOURCES: [&str; 2] = ["choice", "regenerate"];
+const WINNERS: [&str; 4] = ["a", "b", "tie", "both_bad"];
+
+impl Pair {
+    /// Sorts by rows and source.
+    pub fn record(&self) -> [u8; SIZE] {
+        let [a, b] = self.rows;
+        let place = |known: &[&str], word| known.iter().position(|known| *known == word);
+        let source = place(&SOURCES, self.source).unwrap_or(0) as u8;
+        let winner = self.winner.and_then(|winner| place(&WINNERS, winner));
+        let winner = winner.map_or(9, |winner| winner as u8);
+        let mut record = Writer::default().u32(a).u32(b).u8(source).u8(winner);
+        for key in self.keys {
+            record = record.key(key);
+        }
+        for slot in self.slots {
+            let known = u8::from(slot.is_some());
+            record = record.u8(known).u16(slot.unwrap_or(0) as u16);
+        }
+        record.f32(self.p_shown.unwrap_or(f32::NAN)).done()
+    }
+
+    /// From a record.
+    pub fn read(record: &[u8; SIZE]) -> Self {
+        let mut from = Reader(record);
+        let rows = [(); 2].map(|()| from.u32());
+        let (source, winner) = (from.u8() as usize, from.u8() as usize);
+        let keys = [(); 2].map(|()| from.key());
+        let slots = [(); 2].map(|()| (from.u8(), from.u16()));
+        let p_shown = from.f32();
+        Self {
+            rows,
+            keys,
+            slots: slots.map(|(known, slot)| (known == 1).then_some(slot as i16)),
+            winner: WINNERS.get(winner).copied(),
+            source: SOURCES.get(source).copied().unwrap_or("choice"),
+            p_shown: (!p_shown.is_nan()).then_some(p_shown),
+        }
+    }
+}
+
+/// A response, as far as pairs need it.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// Row number.
+    pub row: u32,
+    /// Id.
+    pub key: Key,
+    /// Microseconds since 1970.
+    pub shown_at: i64,
+    /// Stratum.
+    pub stratum: u32,
+    /// Logged propensity, NaN when absent.
+    pub policy_prob: f32,
+}
+
+impl Candidate {
+    /// That of a row.
+    pub fn of(row: u32, shown: &Shown) -> Self {
+        Self {
+            row,
+            key: shown.key,
+            shown_at: shown.shown_at,
+            stratum: shown.stratum,
+            policy_prob: shown.policy_prob,
+        }
+    }
+}
+
+/// Collects pairs.
+pub struct Pairing<'a> {
+    strata: &'a Strata,
+    windows: &'a Windows,
+    cells: &'a Cells,
+    /// Records of the pairs.
+    pub found: Sorter<SIZE>,
+    /// Requests that are too wide.
+    pub wide: u64,
+    /// Responses that regenerate one that is not known.
+    pub lost: u64,
+}
+
+impl<'a> Pairing<'a> {
+    /// Without pairs.
+    pub fn new(
+        strata: &'a Strata,
+        windows: &'a Windows,
+        cells: &'a Cells,
+        place: Option<&Place>,
+    ) -> Self {
+        Self {
+            strata,
+            windows,
+            cells,
+            found: Sorter::new(place),
+            wide: 0,
+            lost: 0,
+        }
+    }
+
+    /// Adds the pairs of a request, given the last choice made in it.
+    pub fn request(&mut self, rows: &mut [Candidate], choice: Option<Winner>) -> Result<()> {
+        if rows.len() < 2 {
+            return Ok(());
+        }
         if rows.len() > WIDEST {
-            wide += 1;
-            continue;
+            self.wide += 1;
+            return Ok(());
         }
-        match choice(state, &join.choices, &rows) {
-            Some(Winner::Response(key)) => {
-                let Some(won) = state.row_of(key) else {
-                    continue;
+        rows.sort_unstable_by_key(|row| (self.strata.slot(row.stratum), row.key));
+        if choice.is_none() && !rows.iter().all(|row| self.asked(row)) {
+            return Ok(());
+        }
+        for (at, a) in rows.iter().enumerate() {
+            for b in rows.iter().skip(at + 1) {
+                let winner = match choice {
+                    Some(Winner::Response(key)) if key == a.key => Some("a"),
+                    Some(Winner::Response(key)) if key == b.key => Some("b"),
+                    Some(Winner::Response(_)) => continue,
+                    Some(Winner::Tie) => Some("tie"),
+                    Some(Winner::BothBad) => Some("both_bad"),
+                    None => None,
                 };
-                for [a, b] in couples(&rows).filter(|couple| couple.contains(&won)) {
-                    found.push(pair(state, [a, b], Some(if a == won { "a" } else { "b" })));
-                }
+                let p_shown = a.policy_prob * b.policy_prob;
+                self.add(a, b, winner, "choice", p_shown)?;
             }
-            Some(Winner::Tie) => {
-                found.extend(couples(&rows).map(|rows| pair(state, rows, Some("tie"))))
+        }
+        Ok(())
+    }
+
+    /// Adds the pair of a response and the one that it regenerates, if that is known.
+    pub fn regenerated(&mut self, first: Option<&Candidate>, then: &Candidate) -> Result<()> {
+        match first.filter(|first| first.row != then.row) {
+            Some(first) => self.add(first, then, Some("b"), "regenerate", f32::NAN),
+            None => {
+                self.lost += 1;
+                Ok(())
             }
-            Some(Winner::BothBad) => {
-                found.extend(couples(&rows).map(|rows| pair(state, rows, Some("both_bad"))))
-            }
-            None if rows.iter().all(|row| asked(state, windows, cells, *row)) => {
-                found.extend(couples(&rows).map(|rows| pair(state, rows, None)));
-            }
-            None => {}
         }
     }
-    let mut lost = 0;
-    for (row, parent) in &state.parents {
-        let child = state.shown.get(*row as usize).filter(|shown| shown.live);
-        match (child, state.row_of(*parent)) {
-            (Some(_), Some(first)) if first != *row => {
-                let rows = [first, *row];
-                found.push(Pair {
-                    rows,
-                    winner: Some("b"),
-                    source: "regenerate",
-                    p_shown: None,
-                });
-            }
-            (Some(_), _) => lost += 1,
-            (None, _) => {}
-        }
+
+    /// Whether a choice was offered on this row and can no longer come.
+    fn asked(&self, row: &Candidate) -> bool {
+        self.windows.closed(row.shown_at)
+            && self.cells.offered(row.stratum) & Kind::Choice.mask() != 0
     }
-    found.sort_unstable_by_key(|pair| (pair.rows, pair.source));
-    for (name, count) in [
-        ("requests_too_wide_for_pairs", wide),
-        ("regenerated_unknown", lost),
-    ] {
-        if count > 0 {
-            join.notes.insert(name, count);
-        }
+
+    fn add(
+        &mut self,
+        a: &Candidate,
+        b: &Candidate,
+        winner: Option<&'static str>,
+        source: &'static str,
+        p_shown: f32,
+    ) -> Result<()> {
+        let pair = Pair {
+            rows: [a.row, b.row],
+            keys: [a.key, b.key],
+            slots: [a, b].map(|row| self.strata.slot(row.stratum)),
+            winner,
+            source,
+            p_shown: (!p_shown.is_nan()).then_some(p_shown),
+        };
+        self.found.push(pair.record())
     }
-    found
 }
 
-fn in_slot_order(state: &State, rows: &[u32]) -> Vec<u32> {
-    let mut rows = rows.to_vec();
-    let order = |row: &u32| {
-        state
-            .shown
-            .get(*row as usize)
-            .map(|shown| (state.slot(shown), shown.key))
-    };
-    rows.sort_unstable_by_key(order);
-    rows
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn couples(rows: &[u32]) -> impl Iterator<Item = [u32; 2]> {
-    rows.iter()
-        .enumerate()
-        .flat_map(|(at, a)| rows.iter().skip(at + 1).map(|b| [*a, *b]))
-}
-
-/// The last choice made in the request of these rows.
-fn choice(state: &State, choices: &[u32], rows: &[u32]) -> Option<Winner> {
-    let request = state.shown.get(*rows.first()? as usize)?.request;
-    let target = |at: &u32| {
-        state
-            .events
-            .get(*at as usize)
-            .map_or(Key::default(), |event| event.target)
-    };
-    let after = choices.partition_point(|at| target(at) <= request);
-    let last = choices
-        .get(after.checked_sub(1)?)
-        .filter(|at| target(at) == request)?;
-    state
-        .winners
-        .get(state.events.get(*last as usize)?.winner as usize)
-        .copied()
-}
-
-/// Whether a choice was offered on this row and can no longer come.
-fn asked(state: &State, windows: &Windows, cells: &Cells, row: u32) -> bool {
-    state.shown.get(row as usize).is_some_and(|shown| {
-        windows.closed(shown.shown_at) && cells.offered(shown.stratum) & Kind::Choice.mask() != 0
-    })
-}
-
-fn pair(state: &State, rows: [u32; 2], winner: Option<&'static str>) -> Pair {
-    let p = rows.map(|row| {
-        state
-            .shown
-            .get(row as usize)
-            .map_or(f32::NAN, |shown| shown.policy_prob)
-    });
-    let p_shown = p.iter().product::<f32>();
-    Pair {
-        rows,
-        winner,
-        source: "choice",
-        p_shown: (!p_shown.is_nan()).then_some(p_shown),
+    #[test]
+    fn pairs_survive_their_records() {
+        for (winner, source, p_shown) in [
+            (Some("both_bad"), "choice", Some(0.25)),
+            (None, "choice", None),
+            (Some("b"), "regenerate", None),
+        ] {
+            let pair = Pair {
+                rows: [3, u32::MAX],
+                keys: [Key::of(b"a"), Key::of(b"b")],
+                slots: [Some(-1), None],
+                winner,
+                source,
+                p_shown,
+            };
+            assert_eq!(Pair::read(&pair.record()), pair);
+        }
     }
 }

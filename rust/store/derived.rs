@@ -10,7 +10,6 @@ use super::facts::Lineage;
 use crate::count::Cells;
 use crate::event::Bad;
 use crate::event::row::Key;
-use crate::join::State;
 use crate::join::derive::Observation;
 use crate::join::pairs::Pair;
 
@@ -77,26 +76,18 @@ impl Observations {
 }
 
 impl Pairs {
-    /// Adds a row; `request` is the id of the request, for choices.
-    pub fn push(
-        &mut self,
-        state: &State,
-        pair: &Pair,
-        request: Option<&str>,
-    ) -> Result<(), ArrowError> {
-        let [a, b] = pair.rows.map(|row| state.shown.get(row as usize));
-        let key =
-            |shown: Option<&crate::join::Shown>| shown.map_or(Key::default(), |shown| shown.key).0;
-        let [row_a, row_b] = pair.rows;
-        self.request_id.append_option(request);
-        self.key_a.append_value(key(a))?;
-        self.key_b.append_value(key(b))?;
+    /// Adds a row; `request` is the id of the request of its first response.
+    pub fn push(&mut self, pair: &Pair, request: Option<&str>) -> Result<(), ArrowError> {
+        let ([row_a, row_b], [key_a, key_b]) = (pair.rows, pair.keys);
+        let [slot_a, slot_b] = pair.slots;
+        self.request_id
+            .append_option(request.filter(|_| pair.source == "choice"));
+        self.key_a.append_value(key_a.0)?;
+        self.key_b.append_value(key_b.0)?;
         self.row_a.append_value(i64::from(row_a));
         self.row_b.append_value(i64::from(row_b));
-        self.slot_a
-            .append_option(a.and_then(|shown| state.slot(shown)));
-        self.slot_b
-            .append_option(b.and_then(|shown| state.slot(shown)));
+        self.slot_a.append_option(slot_a);
+        self.slot_b.append_option(slot_b);
         self.winner.append_option(pair.winner);
         self.source.append_value(pair.source);
         self.p_shown.append_option(pair.p_shown);

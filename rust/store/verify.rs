@@ -60,24 +60,17 @@ pub fn verify(root: &Path, secret: &Secret) -> Result<Verified> {
             "books that balance".to_owned(),
         ));
     }
-    let state = load::state(root, &ledger, secret, true)?;
+    let mut state = load::state(root, &ledger, secret, true, None)?;
+    let [shown, given] = state.lens();
     let rows = |parts: &[part::Part]| parts.iter().map(|part| part.rows).sum::<u64>();
     for (what, found, expected) in [
-        (
-            "impressions",
-            state.shown.len() as u64,
-            rows(&ledger.parts.impressions),
-        ),
+        ("impressions", shown as u64, rows(&ledger.parts.impressions)),
         (
             "observations",
             rows(&ledger.parts.observations),
             rows(&ledger.parts.impressions),
         ),
-        (
-            "feedback",
-            state.events.len() as u64,
-            rows(&ledger.parts.feedback),
-        ),
+        ("feedback", given as u64, rows(&ledger.parts.feedback)),
     ] {
         if found != expected {
             return Err(differs(what, format!("rows {found}"), expected.to_string()));
@@ -92,7 +85,7 @@ pub fn verify(root: &Path, secret: &Secret) -> Result<Verified> {
         lateness: ledger.lateness_us,
         watermark: watermark.unwrap_or(i64::MIN / 2),
     };
-    let derived = derive(&state, &windows, |_| Ok(()))?;
+    let derived = derive(&mut state, &windows, |_| Ok(()))?;
     let digest = derived.digest.to_string();
     if digest != ledger.digest {
         return Err(differs("digest", digest, ledger.digest));

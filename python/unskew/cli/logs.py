@@ -60,6 +60,10 @@ def ingest(
     keep_addresses: Annotated[
         bool, typer.Option(help="Keep fields that hold e-mail or IP addresses; they are left out by default.")
     ] = False,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Memory for what is remembered of the events, as 256MB; the rest goes to disk."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the full report as JSON here.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -90,7 +94,7 @@ def ingest(
     with stage("reading the log"):
         result = events.ingest(
             meant, store, source=source, mapping=mapping, max_bad=max_bad, until=until, key_file=key,
-            keep_raw=keep_raw, keep_addresses=keep_addresses,
+            keep_raw=keep_raw, keep_addresses=keep_addresses, memory=memory,
         )  # fmt: skip
     document = result.to_dict()
     if report:
