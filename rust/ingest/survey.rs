@@ -274,7 +274,7 @@ impl Look<'_> {
             lateness: self.options.lateness,
             watermark: watermark.unwrap_or(i64::MIN / 2),
         };
-        let derived = derive(&mut self.state, &windows, |_| Ok(()))?;
+        let derived = derive(&mut self.state, &windows, &mut || Ok(()), |_| Ok(()))?;
         let owned = |counts: BTreeMap<&str, u64>| {
             counts
                 .into_iter()

@@ -17,6 +17,9 @@ use crate::event::row::{Digest, Key};
 use crate::event::{Kind, Side};
 use crate::spill::sorter::{Sorted, Sorter};
 
+/// Rows between two ticks.
+pub(super) const OFTEN: u32 = 1 << 14;
+
 /// Everything derived from the state, the observations excepted, which are handed out row by row.
 pub struct Derived {
     /// Sum of the row hashes of live impressions, live feedback and observations.
@@ -49,14 +52,16 @@ impl Derived {
     }
 }
 
-/// Derives the observations of all rows, in order, and everything else.
+/// Derives the observations of all rows, in order, and everything else. `tick` is called now and then; an error it
+/// returns stops the work.
 pub fn derive(
     state: &mut State,
     windows: &Windows,
+    tick: &mut dyn FnMut() -> Result<()>,
     mut emit: impl FnMut(&Observation) -> Result<()>,
 ) -> Result<Derived> {
     if state.logs.is_some() {
-        return pass(state, windows, emit);
+        return pass(state, windows, tick, emit);
     }
     let (rows, strata) = (&state.rows, &state.strata);
     let groups = Groups::new(rows);
@@ -75,6 +80,9 @@ pub fn derive(
     for row in 0..rows.shown.len() as u32 {
         let (mine, rest) = hits.split_at(hits.partition_point(|hit| hit.row <= row));
         hits = rest;
+        if row % OFTEN == 0 {
+            tick()?;
+        }
         let Some(shown) = rows.response(row).filter(|_| rows.shown.live(row)) else {
             emit(&Observation::default())?;
             continue;

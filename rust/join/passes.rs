@@ -11,7 +11,7 @@
 //! Every pass holds one group at most: the candidates of one request are the largest.
 
 use super::attribute::{Found, Joined, Windows};
-use super::derive::{Derived, Observation, moments_of};
+use super::derive::{Derived, OFTEN, Observation, moments_of};
 use super::log::{LoggedEvent, LoggedShown, Logs};
 use super::observe::Given;
 use super::pairs::{Candidate, Pairing};
@@ -36,8 +36,18 @@ const PRIOR: usize = 4 + 2 * 4;
 pub(super) fn pass(
     state: &mut State,
     windows: &Windows,
+    tick: &mut dyn FnMut() -> Result<()>,
     mut emit: impl FnMut(&Observation) -> Result<()>,
 ) -> Result<Derived> {
+    let mut done = 0u32;
+    let mut tick = || {
+        done = done.wrapping_add(1);
+        if done.is_multiple_of(OFTEN) {
+            tick()
+        } else {
+            Ok(())
+        }
+    };
     state.unload()?;
     let State {
         strata,
@@ -53,12 +63,14 @@ pub(super) fn pass(
     let mut in_use = vec![false; strata.all.len()];
     let mut digest = Digest::default();
     let records = first(logs, place, &mut tally, |shown, event| {
+        tick()?;
         if let Some(used) = shown.and_then(|shown| in_use.get_mut(shown.shown.stratum as usize)) {
             *used = true;
         }
         if let Some(event) = event {
             digest.add(event.event.content);
         }
+        Ok(())
     })?;
     let mut sums = Sums::new(strata, windows, tally.cells(strata, &in_use));
     sums.digest = digest;
@@ -70,6 +82,7 @@ pub(super) fn pass(
         group: Group::default(),
     };
     for record in records.sorted()?.iter() {
+        tick()?;
         second.take(&record?)?;
     }
     second.end()?;
@@ -78,9 +91,10 @@ pub(super) fn pass(
     tally.unpaired(unpaired);
     let given = given.sorted()?;
 
-    let counts = look_back(logs, place, &given)?;
+    let counts = look_back(logs, place, &given, &mut tick)?;
     let (mut given, mut counts) = (Beside::new(given.iter()), Beside::new(counts.iter()));
     for row in logs.responses() {
+        tick()?;
         let (row, known) = row?;
         let (mine, count) = (given.of(row)?, counts.of(row)?);
         let Some(known) = known else {
@@ -120,14 +134,14 @@ fn first(
     logs: &Logs,
     place: &Place,
     tally: &mut Tally,
-    mut see: impl FnMut(Option<&LoggedShown>, Option<&LoggedEvent>),
+    mut see: impl FnMut(Option<&LoggedShown>, Option<&LoggedEvent>) -> Result<()>,
 ) -> Result<Sorter<JOINED>> {
     let mut records = Sorter::new(Some(place));
     let mut sessions = false;
     for row in logs.standing() {
         let (row, known) = row?;
         let event = &known.event;
-        see(None, Some(&known));
+        see(None, Some(&known))?;
         tally.event(event, known.space);
         if event.retract {
             tally.joined(row, event, Joined::Retracted);
@@ -150,7 +164,7 @@ fn first(
             continue;
         };
         let shown = &known.shown;
-        see(Some(&known), None);
+        see(Some(&known), None)?;
         let mut add = |tag, key, role| {
             let begun = begin(tag, key, role, shown.shown_at);
             let row = begun.key(shown.key).u32(row).u32(shown.stratum);
@@ -300,10 +314,16 @@ impl Second<'_> {
 }
 
 /// The third and fourth pass: counts of what came before each row, by row.
-fn look_back(logs: &Logs, place: &Place, given: &Sorted<GIVEN>) -> Result<Sorted<PRIOR>> {
+fn look_back(
+    logs: &Logs,
+    place: &Place,
+    given: &Sorted<GIVEN>,
+    tick: &mut dyn FnMut() -> Result<()>,
+) -> Result<Sorted<PRIOR>> {
     let mut moments = Sorter::new(Some(place));
     let mut given = Beside::new(given.iter());
     for row in logs.responses() {
+        tick()?;
         let (row, known) = row?;
         let mine = given.of(row)?;
         let Some(known) = known.filter(|known| known.shown.user != Key::default()) else {
@@ -315,6 +335,7 @@ fn look_back(logs: &Logs, place: &Place, given: &Sorted<GIVEN>) -> Result<Sorted
     }
     let mut counts = Sorter::new(Some(place));
     priors(moments.sorted()?.iter(), |row, [shown, given]| {
+        tick()?;
         counts.push(Writer::default().u32(row).u32(shown).u32(given).done())
     })?;
     counts.sorted()

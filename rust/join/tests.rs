@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::error::{Error, Result};
 use crate::event::row::{Actor, Feedback, Impression, Target, Winner};
 use crate::event::time::FIRST;
 
@@ -192,4 +193,43 @@ fn rows_on_disk_are_the_rows_that_were_in_memory() {
         assert_eq!((known.src, known.space), held.rows.events.origin(row));
         assert_eq!(known.winner, held.rows.winner(row));
     }
+}
+
+#[test]
+fn passes_say_what_memory_says_and_stop_when_told() {
+    let windows = attribute::Windows {
+        window: 500,
+        lateness: 100,
+        watermark: FIRST + 3_000,
+    };
+    let filled = |place| {
+        let mut state = State::new(place);
+        for number in 0..3_000 {
+            state.impression(&response(number), 0).unwrap();
+            state.feedback(&feedback(number), 0).unwrap();
+        }
+        state
+    };
+    let derived = |mut state: State, tick: &mut dyn FnMut() -> Result<()>| {
+        let mut seen = Vec::new();
+        let done = derive::derive(&mut state, &windows, tick, |row| {
+            seen.push(row.clone());
+            Ok(())
+        });
+        done.map(|done| {
+            let pairs: Vec<_> = done.pairs().map(Result::unwrap).collect();
+            (done.digest, done.states, done.cells.counts, pairs, seen)
+        })
+    };
+    let place = crate::spill::scratch("passes", 100_000);
+    let held = derived(filled(None), &mut || Ok(())).unwrap();
+    let mut ticks = 0;
+    let spilled = derived(filled(Some(place.clone())), &mut || {
+        ticks += 1;
+        Ok(())
+    });
+    assert_eq!(spilled.unwrap(), held);
+    assert!(ticks > 0);
+    let stopped = derived(filled(Some(place)), &mut || Err(Error::Interrupted));
+    assert!(matches!(stopped, Err(Error::Interrupted)));
 }
