@@ -1,10 +1,27 @@
 //! Hashes: of ids, of rows, and their sum, the store digest.
 
+use std::cmp::Ordering;
+
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 /// A 128-bit hash: an id under the store's key, a person under HMAC, or the content of a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(pub [u8; 16]);
+
+impl Ord for Key {
+    /// The order of the bytes, compared as one number.
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        u128::from_be_bytes(self.0).cmp(&u128::from_be_bytes(other.0))
+    }
+}
+
+impl PartialOrd for Key {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
 
 impl Key {
     /// The hash of bytes, the same on every machine.
@@ -70,6 +87,13 @@ impl std::fmt::Display for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_have_the_order_of_their_bytes() {
+        let mut keys: Vec<Key> = (0..500u32).map(|n| Key::of(&n.to_le_bytes())).collect();
+        keys.sort_unstable();
+        assert!(keys.is_sorted_by_key(|key| key.0));
+    }
 
     #[test]
     fn the_digest_ignores_order() {

@@ -144,9 +144,10 @@ fn join(
         }
     }
     let event = |hit: u32| rows.event(hit);
-    hits.sort_unstable_by_key(|hit| {
-        let order = event(hit.event).map(|e| (e.kind, e.at, e.received_at, e.key));
-        (hit.row, order)
+    hits.sort_unstable_by(|one, other| {
+        let order = |hit: &Hit| rows.order(hit.event);
+        let rows = one.row.cmp(&other.row);
+        rows.then_with(|| order(one).cmp(&order(other)))
     });
     choices.sort_unstable_by_key(|at| event(*at).map(|e| (e.target, e.at, e.received_at, e.key)));
     (hits, choices)

@@ -220,6 +220,12 @@ impl Rows {
         self.shown.rows.get(row).map(PackedShown::shown_at)
     }
 
+    /// The order of an event among those about one response.
+    #[inline]
+    pub fn order(&self, row: u32) -> Option<(u8, i64, i64, Key)> {
+        self.events.rows.get(row).map(PackedEvent::order)
+    }
+
     /// An event.
     #[inline]
     pub fn event(&self, row: u32) -> Option<Event> {

@@ -26,6 +26,7 @@ impl<T> Default for Pages<T> {
 
 impl<T: Copy> Pages<T> {
     /// Adds a value.
+    #[inline]
     pub fn push(&mut self, value: T) {
         if self.0.last().is_none_or(|page| page.len() == PAGE) {
             let room = if self.0.is_empty() { 0 } else { PAGE };
@@ -71,6 +72,7 @@ impl<T: Copy + PartialEq> Column<T> {
     }
 
     /// Sets the value of the newest row.
+    #[inline]
     pub fn push(&mut self, row: u32, value: T) {
         if value == self.usual && self.values.len() == 0 {
             return;
@@ -229,6 +231,14 @@ impl Keyed for PackedEvent {
 }
 
 impl PackedEvent {
+    /// The order of what is said about one response.
+    #[inline]
+    pub fn order(&self) -> (u8, i64, i64, Key) {
+        let (at, received_at) = both(self.times, i64::MIN);
+        let [low, _] = self.flags;
+        (low & 15, at, received_at, self.key)
+    }
+
     /// Packs a row.
     pub fn of(row: &Event) -> Self {
         Self {

@@ -1,6 +1,6 @@
 //! Sorting of more records than memory holds: sorted runs in a file, merged as they are read.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use super::Place;
@@ -46,7 +46,7 @@ impl<const N: usize> Sorter<N> {
         let Some((_, place)) = &self.limit else {
             return Ok(());
         };
-        self.held.sort_unstable();
+        self.held.sort_unstable_by(order);
         let (blocks, runs) = match &mut self.runs {
             Some(runs) => runs,
             none => none.insert((Blocks::new(place)?, Vec::new())),
@@ -65,7 +65,7 @@ impl<const N: usize> Sorter<N> {
             self.spill()?;
             self.held = Vec::new();
         }
-        self.held.sort_unstable();
+        self.held.sort_unstable_by(order);
         if let Some((blocks, _)) = &mut self.runs {
             blocks.cut()?;
         }
@@ -74,6 +74,12 @@ impl<const N: usize> Sorter<N> {
             runs: self.runs,
         })
     }
+}
+
+/// The order of the bytes; the first sixteen are compared as one number.
+fn order<const N: usize>(one: &[u8; N], other: &[u8; N]) -> Ordering {
+    let head = |record: &[u8; N]| record.first_chunk().copied().map(u128::from_be_bytes);
+    head(one).cmp(&head(other)).then_with(|| one.cmp(other))
 }
 
 /// Sorted records, which may be read more than once.
