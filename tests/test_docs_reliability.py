@@ -16,7 +16,7 @@ def rows(section):
 
 
 def test_every_row_is_proved_by_tests_that_exist():
-    sizes = {"Input files": 23, "Events": 8, "Store, process, operating system": 17, "People": 6}
+    sizes = {"Input files": 23, "Events": 8, "Store, process, operating system": 18, "People": 6}
     for section, size in sizes.items():
         found = rows(section)
         assert len(found) == size, section

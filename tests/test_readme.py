@@ -49,7 +49,7 @@ def test_the_events_of_the_format_are_read(tmp_path):
 
 def test_every_command_and_flag_exists():
     commands = re.findall(r"^unskew (\w+) (.*)$", blocks("sh")[2], re.MULTILINE)
-    assert len(commands) == 9
+    assert len(commands) == 11
     for command, rest in commands:
         done = subprocess.run(
             [sys.executable, "-m", "unskew.cli", command, "--help"],
