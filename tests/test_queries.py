@@ -385,3 +385,8 @@ def test_the_page_names_flags_that_exist_and_the_number_of_rows_that_is_set():
     known = CliRunner(env={"COLUMNS": "200"}).invoke(cli.app, ["ingest", "--help"]).output
     assert set(re.findall(r"--[a-z][a-z-]+", text)) <= set(re.findall(r"--[a-z][a-z-]+", known))
     assert f"{databases.UNTYPED['adbc.sqlite.query.batch_rows']:,} rows" in text
+
+
+@pytest.mark.parametrize("address", ["sqlite:///var/log/chat.db", "sqlite:////var/log/chat.db"])
+def test_an_absolute_path_is_known_with_three_slashes_or_four(address):
+    assert databases.taken_apart(address) == ("sqlite:///var/log/chat.db", [])

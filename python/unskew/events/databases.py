@@ -29,7 +29,8 @@ def taken_apart(address: str) -> tuple[str, list[str]]:
     """
     scheme, found, rest = address.partition("://")
     if scheme == "sqlite":
-        return f"sqlite://{Path(rest).absolute()}", []
+        root = "/" * rest.startswith("/")  # others write an absolute path with one slash more
+        return f"sqlite://{Path(root + rest.lstrip('/')).absolute()}", []
     rest, _, tail = rest.partition("?")
     authority, slash, path = rest.partition("/")
     person, _, hosts = authority.rpartition("@")
