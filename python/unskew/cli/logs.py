@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -109,6 +109,11 @@ def ingest(
         out.print(f"[yellow]{hint}; --dry-run says beforehand what is in it.[/]")
 
 
+def _found(result: dict[str, Any]) -> dict[str, Any]:
+    """What a person is shown of a result whose store is in the title, and which was committed."""
+    return flat({name: value for name, value in result.items() if name not in ("store", "committed")})
+
+
 @app.command()
 def verify(store: StoreArgument, key: KeyOption = None, as_json: JsonFlag = False) -> None:
     """Check every file of a store against its checksum and print the store digest."""
@@ -116,7 +121,7 @@ def verify(store: StoreArgument, key: KeyOption = None, as_json: JsonFlag = Fals
 
     with stage("checking"):
         result = events.verify(store, key_file=key)
-    show(result, as_json, lambda: facts(f"store {store} is whole", flat(result)))
+    show(result, as_json, lambda: facts(f"{store} is whole", _found(result)))
 
 
 @app.command()
@@ -132,7 +137,7 @@ def erase(
     with stage("erasing"):
         result = events.erase(user, store, key_file=key)
     if result["committed"]:
-        show(result, as_json, lambda: facts(f"erased from {store}", flat(result)))
+        show(result, as_json, lambda: facts(f"erased from {store}", _found(result)))
     else:
         show(result, as_json, lambda: f"{store} holds nothing of this person; the id must be that of the log")
 
@@ -145,7 +150,7 @@ def compact(store: StoreArgument, as_json: JsonFlag = False) -> None:
     with stage("joining"):
         result = events.compact(store)
     if result["committed"]:
-        show(result, as_json, lambda: facts(f"store {store}", flat(result)))
+        show(result, as_json, lambda: facts(f"parts of {store} joined", _found(result)))
     else:
         show(result, as_json, lambda: f"{store} has nothing to join: {result['parts']} parts")
 
