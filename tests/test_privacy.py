@@ -124,6 +124,20 @@ def test_addresses_in_fields_that_nobody_learns_from_are_left_out_and_counted(tm
     assert events.ingest(path, store).addresses == 0
 
 
+@pytest.mark.parametrize(("strings", "lists"), [(1, 62), (10, 60), (17, 6)])
+def test_an_address_is_found_below_any_depth_of_json_in_strings(tmp_path, strings, lists):
+    """Every string in a string doubles its backslashes, so that a line of 16 MB ends what may be nested."""
+    hidden = CANARY
+    for _ in range(strings):
+        hidden = json.dumps(json.loads("[" * lists + json.dumps(hidden) + "]" * lists))
+    path = write(
+        tmp_path / "log.jsonl", json.dumps(json.loads(logs.good(1)) | {"meta": {"a": hidden}}) + "\n"
+    )
+    report = events.ingest(path, tmp_path / "store")
+    assert (report.balance["committed"], report.addresses) == (1, 1)
+    assert holds(tmp_path / "store", CANARY) == []
+
+
 def test_addresses_stay_in_texts_and_everywhere_when_that_is_asked(tmp_path):
     text = f"write to {MAIL} from {IP}"
     row = {"type": "impression", "id": "r", "shown_at": "2026-03-02T00:00:00Z", "response": text}
