@@ -78,17 +78,12 @@ class Query:
             OSError: the database cannot be reached, or what was read before is gone from it.
             ValueError: the query, or the cursor, cannot be used.
         """
-        place, inner = (
-            self.place(),
-            _quoted(self.table) if self.table else f"({_bare(self.query)}\n) AS unskew",
-        )
+        place, given = self.place(), self.database
+        inner = _quoted(self.table) if self.table else f"({_bare(self.query)}\n) AS unskew"
         with ExitStack() as until_the_end:
-            given = self.database
-            opened = (
-                given
-                if not isinstance(given, str)
-                else until_the_end.enter_context(databases.connection(given))
-            )
+            opened = given
+            if isinstance(given, str):
+                opened = until_the_end.enter_context(databases.connection(given))
 
             def run(sql: str) -> Any:
                 with databases.plainly(given, place):
