@@ -48,7 +48,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benches.smooth_worlds import draw, labelled
 
 from unskew import evidence, simulate
-from unskew.data import RANDOM, Examples
+from unskew.data import RANDOM, Choices, Examples
 from unskew.estimators import CAP, Columns, Mixture
 from unskew.evidence import Evidence, descent
 from unskew.evidence.checks import failures
@@ -139,8 +139,8 @@ def run(given: tuple[str, int, int]) -> dict[str, Any]:
     return {"world": world, "seed": seed, "brier": brier, "auc": auc, "inside": inside, "failed": failed}
 
 
-def weigh(rows: Examples, X: Any, names: tuple[str, ...] = ()) -> Evidence:
-    """The evidence of some kinds of a log, of all of them when none is named."""
+def weigh(rows: Examples, X: Any, names: tuple[str, ...] = (), choices: Choices | None = None) -> Evidence:
+    """The evidence of some kinds of a log, of all of them when none is named, and of choices."""
     at = [k for k, kind in enumerate(rows.kinds) if kind.name in names or not names]
     return evidence.fit(
         X,
@@ -152,6 +152,7 @@ def weigh(rows: Examples, X: Any, names: tuple[str, ...] = ()) -> Evidence:
         gold=rows.gold,
         random=rows.gold_design == RANDOM,
         user=rows.user,
+        choices=choices,
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unskew import simulate
-from unskew.data import RANDOM, Examples
+from unskew.data import RANDOM, Choices, Examples
 from unskew.estimators import CAP
 from unskew.events import KIND
 from unskew.simulate.world import SPREAD, chances
@@ -32,6 +32,7 @@ class Smooth:
     Args:
         rows: the log, without gold.
         X: features. Shape [N, 20].
+        quality: z. Shape [N].
         truth: true labels. Shape [N].
         d: log-likelihood ratio of everything recorded, by the true probabilities. Shape [N].
         rates: true error rates of thumbs.
@@ -39,6 +40,7 @@ class Smooth:
 
     rows: Examples
     X: NDArray[np.float32]
+    quality: Floats
     truth: Floats
     d: Floats
     rates: dict[str, float]
@@ -83,7 +85,35 @@ def draw(world: simulate.World, n: int, seed: int) -> Smooth:
         gold_prob=nan,
     )
     rates = {"fnr": world.thumbs.fnr, "fpr": world.thumbs.fpr}
-    return Smooth(rows, X.astype(np.float32), truth.astype(np.float64), np.clip(d, -CAP, CAP), rates)
+    return Smooth(rows, X.astype(np.float32), quality, truth.astype(np.float64), np.clip(d, -CAP, CAP), rates)
+
+
+DECIDES = ("another look", "a coin", "a fresh look")
+"""How people choose where both are liked, or neither: Bradley and Terry, a coin; or always the first."""
+
+
+def chosen(drawn: Smooth, decides: str, seed: int, rates: tuple[float, float], share: float = 0.5) -> Choices:
+    """Choices of a share of all prompts between their two responses.
+
+    Args:
+        drawn: the log.
+        decides: one of `DECIDES`.
+        seed: seed of the choices.
+        rates: how often B is chosen though A is better, and A though B is.
+        share: of the prompts.
+    """
+    rng = np.random.default_rng((23, seed))
+    a = np.arange(0, len(drawn.truth), 2)
+    b, n = a + 1, len(a)
+    look = rng.random(n) < (
+        0.5 if decides == "a coin" else 1 / (1 + np.exp(drawn.quality[b] - drawn.quality[a]))
+    )
+    differ = (drawn.truth[a] != drawn.truth[b]) & (decides != "a fresh look")
+    first = np.where(differ, drawn.truth[a] > 0, look)
+    label = (rng.random(n) < np.where(first, 1 - rates[0], rates[1])).astype(np.float64)
+    label[rng.random(n) >= share] = np.nan
+    nan = np.full(n, np.nan)
+    return Choices(a, b, label, np.ones(n, bool), nan, np.zeros(n, np.int8), nan)
 
 
 def _shape(X: Floats) -> Floats:

@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from chosen import FNR, FPR, gold_lines, ingest, product, write
+from chosen import FNR, FPR, WORDS, gold_lines, ingest, product, write
 from unskew import audit, estimators, noise, pipeline
 from unskew.data import RANDOM, Store
 from unskew.pipeline.arms import train_arm
@@ -368,3 +368,28 @@ def test_with_gold_pairs_it_trains_and_measures(home, gilded):
     assert done.returncode == 0, done.stderr
     assert "gold alone" in done.stdout
     assert "300" in done.stdout
+
+
+def test_choices_beside_thumbs_are_evidence_on_single_responses(tmp_path):
+    lines, _, _ = product(0, 600)
+    rng = np.random.default_rng(4)
+    thumbs = []
+    for line in lines:
+        if line["type"] == "impression":
+            line["offered"] = ["choice", "thumbs"]
+            if rng.random() < 0.3:
+                good = sum(WORDS[word] for word in line["response"].split()) + rng.logistic() > 0
+                thumbs.append({
+                    "type": "feedback", "id": f"t{line['id']}", "response": line["id"], "kind": "thumbs",
+                    "value": bool(good), "at": "2026-03-02T00:00:00Z",
+                })  # fmt: skip
+    material, number = open_material(ingest(tmp_path, [*lines, *thumbs]), KNOWN)
+    rates = {row["parameter"]: row for row in material.evidence.tables if row["kind"] == "choice"}
+    assert abs(rates["fnr"]["estimate"] - FNR) < 0.12
+    assert abs(rates["fpr"]["estimate"] - FPR) < 0.12
+    again, same = open_material(Store.open(tmp_path / "store"), KNOWN)
+    assert same == number
+    assert_array_equal(again.evidence.d, material.evidence.d)
+    verdict = pipeline.material.judge(material)
+    assert next(iter(verdict.estimators)) == "evidence"
+    assert RECIPES["evidence"](material).columns.w.sum() == 1200

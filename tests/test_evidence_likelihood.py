@@ -220,12 +220,12 @@ def expected_loss(kinds, true_line, true_tables, labelled):
 def test_expected_loss_is_stationary_at_the_truth_and_larger_elsewhere(problem, labelled, seed):
     line, tables = problem.torch()
     value = expected_loss(problem.kinds, line, tables, labelled)
-    point = [part.clone().requires_grad_() for part in (line, *tables)]
+    point = [part.clone().requires_grad_() for part in (line, *tables[:3])]
     at_truth = value(point[0], Tables(*point[1:]))
     for slope in torch.autograd.grad(at_truth, point):
         assert slope.abs().max() < 1e-12
     rng = np.random.default_rng(seed)
-    moved = [part + torch.from_numpy(rng.standard_normal(tuple(part.shape))) for part in (line, *tables)]
+    moved = [part + torch.from_numpy(rng.standard_normal(tuple(part.shape))) for part in (line, *tables[:3])]
     assert value(moved[0], Tables(*moved[1:])) >= at_truth - 1e-12
     # With gold on every record nothing but the truth explains it: moving z alone costs.
     whole = expected_loss(problem.kinds, line, tables, [0.5])

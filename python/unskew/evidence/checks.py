@@ -7,6 +7,7 @@ variance under the fit, all else given:
     A, in a fifth of q    rows of that fifth on which A happened    sum P(A | x),  P (1 - P)
     liked when A happened, liked when not    gold labels    sum P(liked | x, record),  P (1 - P)
     liked, in a third     gold labels in a third of P(liked | x, record), likewise
+    first slot chosen, in a third    pairs in a third of P(chosen | x, record but the choice), likewise
 
 where P(A, B | x) = q p1_A p1_B + (1 - q) p0_A p0_B. P(liked | x, record) is conditional on everything
 recorded, so gold rows may be chosen by any of it. p values are two-sided and normal; counts below 5 or above
@@ -74,6 +75,21 @@ def checks(
             found.append(_check(f"liked when {kind.name} did{word} happen", gold[rows], posterior[rows]))
     for number, rows in enumerate(_parts(posterior, known, 3), start=1):
         found.append(_check(f"liked in third {number} of what evidence says", gold[rows], posterior[rows]))
+    return [check for check in found if check is not None]
+
+
+def compare(first: Bools, chance: Floats) -> list[Check]:
+    """The same for choices between two responses.
+
+    Args:
+        first: the response in the first slot was chosen. Shape [P].
+        chance: the probability of that, out of fold. Shape [P].
+    """
+    parts = enumerate(_parts(chance, np.ones(len(chance), bool), 3), start=1)
+    found = [
+        _check(f"first slot chosen in third {number} of its chance", first[rows], chance[rows])
+        for number, rows in parts
+    ]
     return [check for check in found if check is not None]
 
 

@@ -1,7 +1,7 @@
 """The minimum of the likelihood on some rows: full-batch L-BFGS in the axes of the features.
 
-    minimise   mean loss + decay / 2 |u_z|^2 + SHARED_DECAY / 2 |s|^2 + own / 2 sum over kinds |u_k - s|^2
-                         + sum over users h^2 / (2 HABIT N)
+    minimise   loss of rows and pairs / N + sum over users h^2 / (2 HABIT N)
+                   + decay / 2 |u_z|^2 + SHARED_DECAY / 2 |s|^2 + own / 2 sum over kinds |u_k - s|^2
 
     z(x) = u_z . x,    g_k(x) = u_k . x + h(user)        with an offset each
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from unskew.evidence.likelihood import Record, Tables, losses
+from unskew.evidence.likelihood import Record, Tables, total
 from unskew.features.axes import Axes
 from unskew.losses.numeric import NumericError
 
@@ -127,7 +127,7 @@ class Descent:
             descent.zero_grad()
             u, habit = stretch * v, loosen * t
             line = self.line(self.X, self.record.user, Point(u, shift, habit, tables))
-            value = losses(line, tables, self.record).mean() + 0.5 * (decays * u.square()).sum()
+            value = total(line, tables, self.record) / len(self.X) + 0.5 * (decays * u.square()).sum()
             value = value + habit.square().sum() / (2 * HABIT * len(self.X))
             value.backward()  # type: ignore[no-untyped-call]
             return value

@@ -18,12 +18,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from unskew.data import Choices
 from unskew.estimators.checks import require
 from unskew.events import Kind
 from unskew.evidence import tables as reports
-from unskew.evidence.checks import checks
+from unskew.evidence.checks import checks, compare
+from unskew.evidence.compared import Compared
 from unskew.evidence.descent import Descent
-from unskew.evidence.likelihood import Record, Tables, happening, losses, record_given_label, record_of
+from unskew.evidence.likelihood import Record, Tables, chances, evidence, happening, record_of, total
 from unskew.evidence.result import Evidence, doubts
 from unskew.features.axes import Axes, axes
 from unskew.folds import assign
@@ -55,6 +57,7 @@ def fit(
     gold: ArrayLike | None = None,
     random: ArrayLike | None = None,
     user: ArrayLike | None = None,
+    choices: Choices | None = None,
     folds: int = 3,
 ) -> Evidence:
     """What everything recorded says about each response, as one number d a row, and P(liked | x) without it.
@@ -76,6 +79,8 @@ def fit(
         gold: true label in [0, 1], NaN where there is none. Shape [N].
         random: gold rows that were drawn at random, on which the fit is checked. Shape [N].
         user: who gave the feedback, a number each, 0 where unknown. Shape [N], integers.
+        choices: pairs of these responses, of which one may have been chosen, with gold; both of a pair share
+            a fold key.
         folds: at least 2.
 
     Raises:
@@ -108,12 +113,20 @@ def fit(
     require(graded, "gold", label, "in [0, 1]", "NaN stands for no label")
     if not use.any():
         raise ValueError("no kind was offered on a row whose window is closed; there is no evidence to weigh")
+    pairs, key = Compared.of(choices), np.asarray(fold_key)
+    if len(apart := np.flatnonzero(key[pairs.a.numpy()] != key[pairs.b.numpy()])):
+        raise ValueError(
+            f"responses {int(pairs.a[apart[0]])} and {int(pairs.b[apart[0]])} are a pair and have two fold "
+            "keys; a choice is between two responses to one prompt"
+        )
     speaks = use.any(1) | ~np.isnan(label)
+    speaks[torch.cat([pairs.a, pairs.b]).numpy()] = True
     fold = assign(fold_key, folds, speaks)
     code, known = np.full(len(X), -1), who != 0
     code[known] = np.unique(who[known], return_inverse=True)[1]
-    record = record_of(kinds, *(torch.from_numpy(c) for c in (use, seen, up, label, code)))
-    rows = torch.from_numpy(np.array(X, np.float32))
+    t = torch.from_numpy
+    record = record_of(kinds, t(use), t(seen), t(up), t(label), t(code), pairs)
+    rows = t(np.array(X, np.float32))
     if not bool(torch.isfinite(rows).all()):
         raise ValueError("X holds a value that is not finite; repair the features or drop the row")
     inside = [torch.from_numpy(np.flatnonzero(speaks & (fold != number))) for number in range(folds)]
@@ -122,18 +135,22 @@ def fit(
     decays, history = _choose(rows, record, frame, inside[0], fold_key)
     d, q = np.zeros((folds, len(X))), np.zeros((folds, len(X)))
     p1, p0 = np.zeros(use.shape), np.zeros(use.shape)
+    chosen = record.compared.chosen()
+    first, expected = chosen.side.numpy() > 0, np.zeros(len(chosen.a))
     unseen = torch.zeros(len(X), 1 + len(kinds), dtype=torch.float64)
     for number in range(folds):
         line, found = _fit(rows, record, frame, inside[number], decays)
-        liked, disliked = record_given_label(line[:, 1:], found, record)
-        d[number], q[number] = (liked - disliked).numpy(), torch.sigmoid(line[:, 0]).numpy()
+        d[number], q[number] = evidence(line, found, record).numpy(), torch.sigmoid(line[:, 0]).numpy()
         held = fold == number
         unseen[held] = line[held]
+        mine = held[chosen.a.numpy()]
+        expected[mine] = chances(line, found, record).numpy()[mine]
         p1[held], p0[held] = (part[held] for part in happening(line[:, 1:], found, record))
     rates = [] if record.literal else reports.rows(unseen[everywhere], found, record.at(everywhere), kinds)
     own = q[fold, np.arange(len(X))]
     posterior = own / (own + (1 - own) * np.exp(-d[fold, np.arange(len(X))]))
     figures = checks(kinds, own, p1, p0, use, record.happened.numpy(), posterior, label)
+    figures += compare(first, expected)
     warnings = doubts(kinds, rates, own[drawn & ~np.isnan(label)], label[drawn & ~np.isnan(label)], figures)
     if record.literal:
         warnings = (LITERAL.format(kinds[int(record.happened.any(0).nonzero()[0])].name), *warnings)
@@ -161,7 +178,7 @@ def _choose(
         """Whether these decays are the best so far."""
         point = solve(solve.start(), decay, own)
         line = solve.line(X[test], record.user[test], point)
-        value = float(losses(line, point.tables, record.at(test)).mean())
+        value = float(total(line, point.tables, record.at(test))) / len(test)
         history.append({"decay": decay, "own": own, "held_out": value})
         return all(value < earlier["held_out"] for earlier in history[:-1])
 

@@ -18,6 +18,8 @@ of feedback, so there is no way to leave them out. Signs are
 fixed by what a kind means: contrast > 0 (fnr + fpr < 1), effect > 0 for a positive and < 0 for a negative
 one-sided kind; the effect of a two-sided kind, who answers, is free.
 
+Choices between two responses join it in `compared`.
+
 Source: Dawid and Skene, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm"
 (1979), with heads in the place of constants and silence as a record; maximised directly instead of by EM.
 """
@@ -33,9 +35,14 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from unskew.events import Kind
+from unskew.evidence import compared
+from unskew.evidence.compared import Compared
 
 WORD = 15.0
 """Log-odds of a record that is taken at its word."""
+
+SLOTS = torch.tensor([0.0, 2.9], dtype=torch.float64)
+"""Choices that err in .18 of the cases, whatever the slot."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Record:
         user: code of the user, -1 where unknown. Shape [N].
         sign: 0 for two-sided kinds, 1 and -1 for positive and negative one-sided ones. Shape [K].
         literal: whether records are taken at their word and silence says nothing; see `record_of`.
+        compared: pairs of these responses of which one was chosen, or is better by gold.
     """
 
     usable: Tensor
@@ -59,6 +67,7 @@ class Record:
     user: Tensor
     sign: Tensor
     literal: bool
+    compared: Compared
 
     def at(self, rows: Tensor) -> "Record":
         """The given rows."""
@@ -70,6 +79,7 @@ class Record:
             self.user[rows],
             self.sign,
             self.literal,
+            self.compared.at(rows, len(self.gold)),
         )
 
 
@@ -80,11 +90,13 @@ class Tables(NamedTuple):
         effect: what liking adds to the log-odds of happening. Shape [K], or [N, K] where rows differ.
         level: mean log-odds of a recorded 1, two-sided kinds. Shape [K].
         contrast: what liking adds to them. Shape [K].
+        slots: level and contrast of choices, by slot; see `compared.errors`. Shape [2].
     """
 
     effect: Tensor
     level: Tensor
     contrast: Tensor
+    slots: Tensor = SLOTS
 
     @classmethod
     def start(cls, sign: Tensor) -> "Tables":
@@ -146,8 +158,55 @@ def losses(line: Tensor, tables: Tables, record: Record) -> Tensor:
         tables: the tables.
         record: the record.
     """
+    liked, disliked = record_given_label(line[:, 1:], tables, record)
+    return _losses(line[:, 0], liked, disliked, record)
+
+
+def total(line: Tensor, tables: Tables, record: Record) -> Tensor:
+    """Loss of all rows and pairs, added up.
+
+    Args:
+        line: z and g_1 .. g_K. Shape [N, 1 + K].
+        tables: the tables.
+        record: the record.
+    """
     z = line[:, 0]
     liked, disliked = record_given_label(line[:, 1:], tables, record)
+    own = _losses(z, liked, disliked, record).sum()
+    if not len(record.compared.a):
+        return own
+    pi = torch.where(torch.isnan(record.gold), torch.sigmoid(z + liked - disliked), record.gold)
+    return own + compared.losses(record.compared, z, pi, tables.slots).sum()
+
+
+def evidence(line: Tensor, tables: Tables, record: Record) -> Tensor:
+    """log P(recorded | liked) / P(recorded | not), gold labels apart. Shape [N].
+
+    Args:
+        line: z and g_1 .. g_K. Shape [N, 1 + K].
+        tables: the tables.
+        record: the record.
+    """
+    z = line[:, 0]
+    liked, disliked = record_given_label(line[:, 1:], tables, record)
+    d = liked - disliked
+    return d + compared.messages(record.compared, z, torch.sigmoid(z + d), tables.slots)
+
+
+def chances(line: Tensor, tables: Tables, record: Record) -> Tensor:
+    """P(A is chosen | what else was recorded) of every pair with a choice. Shape [P].
+
+    Args:
+        line: z and g_1 .. g_K. Shape [N, 1 + K].
+        tables: the tables.
+        record: the record.
+    """
+    z = line[:, 0]
+    liked, disliked = record_given_label(line[:, 1:], tables, record)
+    return compared.chances(record.compared.chosen(), z, torch.sigmoid(z + liked - disliked), tables.slots)
+
+
+def _losses(z: Tensor, liked: Tensor, disliked: Tensor, record: Record) -> Tensor:
     hidden = torch.logaddexp(z + liked, disliked)
     y = torch.nan_to_num(record.gold)
     known = y * (z + liked) + (1 - y) * disliked
@@ -161,11 +220,13 @@ def record_of(
     positive: Tensor,
     gold: Tensor,
     user: Tensor | None = None,
+    pairs: Compared | None = None,
 ) -> Record:
     """The record from the columns of a log: two-sided labels signed, one-sided kinds happened or not.
 
-    One two-sided kind alone, without a gold label, is taken at its word: what its errors are, and whether
-    liking makes people answer, would follow from the shape of the curves alone, which no log has to keep to.
+    One two-sided kind alone, without a choice or a gold label, is taken at its word: what its errors are, and
+    whether liking makes people answer, would follow from the shape of the curves alone, which no log has to
+    keep to.
     """
     sign = torch.tensor([{"positive": 1.0, "negative": -1.0}.get(kind.side, 0.0) for kind in kinds])
     two = torch.tensor([kind.two_sided for kind in kinds], dtype=torch.bool)
@@ -173,5 +234,7 @@ def record_of(
     up = torch.where(happened & two, 2.0 * positive - 1, 0.0)
     who = torch.full((len(gold),), -1) if user is None else user
     spoke = happened.any(0)
-    literal = int(spoke.sum()) == 1 and bool((spoke & two).any()) and bool(torch.isnan(gold).all())
-    return Record(usable, happened, up.double(), gold, who, sign.double(), literal)
+    alone = int(spoke.sum()) == 1 and bool((spoke & two).any())
+    pairs = Compared.of(None) if pairs is None else pairs
+    literal = alone and not len(pairs.a) and bool(torch.isnan(gold).all())
+    return Record(usable, happened, up.double(), gold, who, sign.double(), literal, pairs)

@@ -27,7 +27,8 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from unskew.events import Kind
-from unskew.evidence.likelihood import Record, Tables, contrast, effect, losses
+from unskew.evidence.compared import errors
+from unskew.evidence.likelihood import Record, Tables, contrast, effect, total
 from unskew.rates import Share
 
 
@@ -46,31 +47,31 @@ def rows(line: Tensor, tables: Tables, record: Record, kinds: Sequence[Kind]) ->
     quality = ((line[:, :1] - line[:, :1].mean()) / line[:, :1].std().clamp(min=1e-9)).clamp(-3, 3)
 
     def split(at: Tensor) -> tuple[Tensor, ...]:
-        return torch.split(at, [line.shape[1]] * 2 + [len(kinds)] * 5)
+        return torch.split(at, [line.shape[1]] * 2 + [len(kinds)] * 5 + [2])
 
     def moved(at: Tensor) -> tuple[Tensor, Tables]:
         """Line and tables at a point: every head moved, and an effect for each row. Shape [N, K]."""
-        shift, stretch, along, growth, strength, level, tilt = split(at)
+        shift, stretch, along, growth, strength, level, tilt, slots = split(at)
         head = line * (1 + stretch) + shift
         head = torch.cat([head[:, :1], head[:, 1:] + quality * (along * two)], 1)
-        return head, Tables(strength + quality * (growth * two), level, tilt)
+        return head, Tables(strength + quality * (growth * two), level, tilt, slots)
 
-    def total(at: Tensor) -> Tensor:
+    def objective(at: Tensor) -> Tensor:
         moved_line, moved_tables = moved(at)
         _, _, along, growth, *_ = split(at)
-        error = torch.stack(_errors(moved_tables))[:, two]
+        error = torch.cat([torch.stack(_errors(moved_tables))[:, two].flatten(), errors(moved_tables.slots)])
         uniform = (
             logsigmoid(error) + logsigmoid(-error)
         ).sum()  # log(p (1 - p)), the density of its log-odds
         prior = 0.5 * (along.square() + growth.square()).sum() - uniform
-        return losses(moved_line, moved_tables, record).sum() + prior
+        return total(moved_line, moved_tables, record) + prior
 
     def values(at: Tensor) -> Tensor:
         moved_line, moved_tables = moved(at)
         return torch.stack([value for _, _, value in _values(moved_line, moved_tables, record, kinds)])
 
-    point = _minimum(total, point)
-    information = torch.autograd.functional.hessian(total, point)  # type: ignore[no-untyped-call]
+    point = _minimum(objective, point)
+    information = torch.autograd.functional.hessian(objective, point)  # type: ignore[no-untyped-call]
     slopes = torch.autograd.functional.jacobian(values, point)  # type: ignore[no-untyped-call]
     covariance = slopes @ torch.linalg.pinv(information, rtol=1e-9, hermitian=True) @ slopes.T
     found = []
@@ -127,6 +128,11 @@ def _values(
         if kind.two_sided:
             found.append((kind.name, "fnr", torch.sigmoid(fnr[k])))
             found.append((kind.name, "fpr", torch.sigmoid(fpr[k])))
+    if bool((record.compared.side != 0).any()):
+        found += [
+            ("choice", name, torch.sigmoid(odds))
+            for name, odds in zip(("fnr", "fpr"), errors(tables.slots), strict=True)
+        ]
     return found
 
 

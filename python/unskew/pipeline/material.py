@@ -261,6 +261,7 @@ def _nuisances(
                 gold=rows.gold,
                 random=rows.gold_design == RANDOM,
                 user=rows.user,
+                choices=choices,
                 folds=FOLDS,
             )
     told = from_gold(rows, known, choices)
