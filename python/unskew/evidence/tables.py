@@ -7,15 +7,16 @@ Means over the usable rows of a kind, weighted by P(r | x):
 with q = sigmoid(z) and p_r = sigmoid(g + (r - 1/2) effect); fnr and fpr of two-sided kinds are tables as they
 are. A head explains part of the errors in the records that it was fitted to, so that rates read beside it are
 too low. Tables, and the offset and the scale of every head, are therefore fitted once more, to heads out of
-fold, with two numbers more for each two-sided kind, in log-odds per standard deviation of z:
+fold, with numbers more in log-odds per standard deviation of z, `growth` for two-sided kinds alone:
 
     g + along z + (r - 1/2) (effect + growth z)
 
-Decayed heads g leave to `effect` a part of what quality itself does to who answers, and people who answer at
-both extremes have an effect that grows with z; either way the error rates would make up for it. Both numbers
-are a priori N(0, 1), and fnr and fpr uniform, so that none ends on the edge of its range. Covariance: the
-inverse observed information of all of these, carried to the means by the delta method. The direction of a
-head is else taken as found: the intervals know how uncertain its level and strength are, not where it points.
+Decayed heads g leave to `effect` a part of what quality itself does to who answers, or, drawn to what the
+kinds share, lend some to a kind that has none; and people who answer at both extremes have an effect that
+grows with z. Either way the error rates would make up for it. Both numbers are a priori N(0, 1), and fnr and
+fpr uniform, so that none ends on the edge of its range. Covariance: the inverse observed information of all
+of these, carried to the means by the delta method. The direction of a head is else taken as found: the
+intervals know how uncertain its level and strength are, not where it points.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,7 +54,7 @@ def rows(line: Tensor, tables: Tables, record: Record, kinds: Sequence[Kind]) ->
         """Line and tables at a point: every head moved, and an effect for each row. Shape [N, K]."""
         shift, stretch, along, growth, strength, level, tilt, slots = split(at)
         head = line * (1 + stretch) + shift
-        head = torch.cat([head[:, :1], head[:, 1:] + quality * (along * two)], 1)
+        head = torch.cat([head[:, :1], head[:, 1:] + quality * along], 1)
         return head, Tables(strength + quality * (growth * two), level, tilt, slots)
 
     def objective(at: Tensor) -> Tensor:
