@@ -10,7 +10,7 @@
     label-activity      by label and a hidden habit of each user
     features-activity   by quality and a hidden habit of each user
 
-    python benches/bench_worlds.py [--responses 16000] [--seeds 5] [--jobs 2] [--worlds NAME ...]
+    python benches/bench_worlds.py [--responses 16000] [--seeds 5] [--folds 3] [--jobs 2] [--worlds NAME ...]
 
 `smooth_worlds` draws the logs: twenty features, thumbs, copies, regenerations. Every arm is a linear head
 measured out of fold against the true labels; all gold is random. Beside them
@@ -85,14 +85,14 @@ ALONE, BESIDE = ("thumbs",), ("thumbs", "copy", "regenerate")
 BESIDES = "thumbs and one-sided"
 
 
-def run(given: tuple[str, int, int]) -> dict[str, Any]:
+def run(given: tuple[str, int, int, int]) -> dict[str, Any]:
     """Brier and AUC of every arm of one world and seed, and which error rates lie inside their intervals."""
-    world, responses, seed = given
+    world, responses, seed, folds = given
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     drawn = draw(WORLDS[world], responses, seed)
     truth, every = drawn.truth, np.ones(responses)
-    fold = assign(drawn.rows.prompt_hash, FOLDS, every > 0)
+    fold = assign(drawn.rows.prompt_hash, folds, every > 0)
     brier: dict[str, float] = {}
     auc: dict[str, float] = {}
     inside: dict[str, list[bool]] = {}
@@ -104,7 +104,7 @@ def run(given: tuple[str, int, int]) -> dict[str, Any]:
     def head(name: str, weight: Floats, value: Floats, loss: str) -> None:
         """An arm trained on all folds but one, in turn."""
         q = np.zeros(responses)
-        for number in range(FOLDS):
+        for number in range(folds):
             w = weight * (fold != number)
             columns = (Mixture if loss == "mixture" else Columns)(w, w * value, 0 * w)
             fit = fit_head(drawn.X, columns, groups=drawn.rows.prompt_hash, loss=loss, head="linear")
@@ -122,7 +122,7 @@ def run(given: tuple[str, int, int]) -> dict[str, Any]:
         head(f"oracle {size}", every, np.where(known, certain, drawn.d), "mixture")
         if size:
             head(f"gold {size}", known.astype(float), np.nan_to_num(rows.gold), "brier")
-        found = weigh(rows, drawn.X)
+        found = weigh(rows, drawn.X, folds=folds)
         keep(f"evidence {size}", found.q)
         inside[str(size)] = [
             row["low"] <= drawn.rates[row["parameter"]] <= row["high"]
@@ -131,15 +131,21 @@ def run(given: tuple[str, int, int]) -> dict[str, Any]:
         ]
         failed[str(size)] = len(failures(found.checks))
         if size == GOLD[0] and WORLDS[world].nuisance:
-            failed["constant"] = len(failures(constant(rows, drawn.X).checks))
+            failed["constant"] = len(failures(constant(rows, drawn.X, folds).checks))
         if size == GOLD[0] and world == "label":
             for name, kinds in (("thumbs", ALONE), (BESIDES, BESIDE)):
-                keep(name, weigh(rows, drawn.X, kinds).q)
+                keep(name, weigh(rows, drawn.X, kinds, folds=folds).q)
     print(world, seed, json.dumps({name: round(value, 4) for name, value in brier.items()}), file=sys.stderr)
     return {"world": world, "seed": seed, "brier": brier, "auc": auc, "inside": inside, "failed": failed}
 
 
-def weigh(rows: Examples, X: Any, names: tuple[str, ...] = (), choices: Choices | None = None) -> Evidence:
+def weigh(
+    rows: Examples,
+    X: Any,
+    names: tuple[str, ...] = (),
+    choices: Choices | None = None,
+    folds: int = FOLDS,
+) -> Evidence:
     """The evidence of some kinds of a log, of all of them when none is named, and of choices."""
     at = [k for k, kind in enumerate(rows.kinds) if kind.name in names or not names]
     return evidence.fit(
@@ -153,14 +159,15 @@ def weigh(rows: Examples, X: Any, names: tuple[str, ...] = (), choices: Choices 
         random=rows.gold_design == RANDOM,
         user=rows.user,
         choices=choices,
+        folds=folds,
     )
 
 
-def constant(rows: Examples, X: Any) -> Evidence:
+def constant(rows: Examples, X: Any, folds: int) -> Evidence:
     """Evidence with constant tables: heads of the rates that have no slopes."""
     fitting = import_module("unskew.evidence.fit")  # the name is taken by the function
     with patch.object(descent, "SHARED_DECAY", 1e6), patch.object(fitting, "OWN_DECAYS", (1e6,)):
-        return weigh(rows, X)
+        return weigh(rows, X, folds=folds)
 
 
 def table(runs: list[dict[str, Any]]) -> str:
@@ -209,11 +216,14 @@ def main() -> None:
     )
     parser.add_argument("--responses", type=int, default=16_000)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--folds", type=int, default=FOLDS, help="each head learns from all but one")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a thread each")
     parser.add_argument("--worlds", nargs="*", default=list(WORLDS), choices=list(WORLDS))
     parser.add_argument("--json", type=Path, help="keep all figures here")
     given = parser.parse_args()
-    jobs = [(world, given.responses, seed) for world in given.worlds for seed in range(given.seeds)]
+    jobs = [
+        (world, given.responses, seed, given.folds) for world in given.worlds for seed in range(given.seeds)
+    ]
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         runs = list(pool.map(run, jobs))
     if given.json:

@@ -62,7 +62,9 @@ def test_intervals_of_the_tables_hold_the_truth_when_there_is_gold():
             log.kinds, *(torch.from_numpy(c) for c in (log.usable, log.observed, log.positive, log.gold))
         )
         rows = torch.arange(len(log.X))
-        line, tables = fitting._fit(torch.from_numpy(log.X), record, fitting.axes(log.X), rows, (1e-4, 3e-3))
+        line, tables = fitting._fit(
+            torch.from_numpy(log.X), record, fitting.axes(log.X), rows, (1e-4, 3e-3, False)
+        )
         for row in reports.rows(line, tables, record, log.kinds):
             assert row["low"] <= row["estimate"] <= row["high"]
             hits.append(row["low"] <= log.truth[row["kind"], row["parameter"]] <= row["high"])
@@ -127,12 +129,15 @@ def test_equal_prompts_share_a_fold_and_folds_are_of_equal_size(found):
 
 def test_decays_are_the_best_of_their_paths(found):
     strongest, weaker = fitting.OWN_DECAYS
-    path = [step for step in found.history if step["own"] == strongest]
+    path = [step for step in found.history if step["own"] == strongest and not step["grows"]]
     values = [step["held_out"] for step in path]
     assert [step["decay"] for step in path] == list(fitting.DECAYS[: len(values)])
     assert found.decay == path[int(np.argmin(values))]["decay"]
     assert all(later < earlier for earlier, later in pairwise(values[:-1]))
-    assert [(step["decay"], step["own"]) for step in found.history[len(path) :]] == [(found.decay, weaker)]
+    other, last = found.history[len(path) :]
+    assert (other["decay"], other["own"], other["grows"]) == (found.decay, weaker, False)
+    assert (last["decay"], last["grows"]) == (found.decay, True)
+    assert last["own"] == min((path[-1], other), key=lambda step: step["held_out"])["own"]
 
 
 def test_what_is_said_about_fold_0_does_not_depend_on_its_records(log, found):

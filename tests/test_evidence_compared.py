@@ -42,7 +42,7 @@ def record(cells, gold=(NAN, NAN), choices=None):
 def slow(line, tables, cells, gold, label, gold_of_pair, ordered=True):
     """-log of the sum over r_A, r_B and t of P(r, t | x) P(everything recorded | r, t), by the letter."""
     rows = record(cells)
-    l_1, l_0 = (part.tolist() for part in record_given_label(line[:, 1:], tables, rows))
+    l_1, l_0 = (part.tolist() for part in record_given_label(line, tables, rows))
     z = line[:, 0].tolist()
     level, tilt = float(tables.slots[0]), math.log1p(math.exp(float(tables.slots[1]))) / 2
     fnr, fpr = sigmoid(-level - tilt), sigmoid(level - tilt)
@@ -171,12 +171,13 @@ def test_expected_loss_is_stationary_at_the_truth_and_larger_elsewhere(line, val
 
     probability = torch.exp(-per_outcome(line, tables)).detach()
     assert float(probability.sum()) == pytest.approx(1, abs=1e-10)
-    point = [part.clone().requires_grad_() for part in (line, *tables)]
+    truth = (line, *tables[:4])
+    point = [part.clone().requires_grad_() for part in truth]
     at_truth = (probability * per_outcome(point[0], Tables(*point[1:]))).sum()
     for slope in torch.autograd.grad(at_truth, point):
         assert slope.abs().max() < 1e-10
     moved = torch.split(torch.tensor(move, dtype=torch.float64), [6, 2, 2, 2, 2])
-    elsewhere = [part + shift.reshape(part.shape) for part, shift in zip((line, *tables), moved, strict=True)]
+    elsewhere = [part + shift.reshape(part.shape) for part, shift in zip(truth, moved, strict=True)]
     assert (probability * per_outcome(elsewhere[0], Tables(*elsewhere[1:]))).sum() >= at_truth - 1e-12
 
 

@@ -63,6 +63,8 @@ def slow(line, tables, kinds, usable, cells, gold):
             moves = tables[0][k]
             if kind.side in WORDS:
                 moves = math.log(1 + math.exp(moves)) * (1 if kind.side == "positive" else -1)
+            else:
+                moves += tables[3][k] * line[0]
             rate = s(line[1 + k] + (r - 0.5) * moves)
             p *= rate if happened else 1 - rate
             if happened and kind.two_sided:
@@ -83,9 +85,8 @@ class Problem:
     tables: list
 
     def torch(self):
-        return torch.tensor(self.line, dtype=torch.float64), Tables(
-            *(torch.tensor(part, dtype=torch.float64) for part in self.tables)
-        )
+        *parts, growth = (torch.tensor(part, dtype=torch.float64) for part in self.tables)
+        return torch.tensor(self.line, dtype=torch.float64), Tables(*parts, growth=growth)
 
 
 @st.composite
@@ -94,7 +95,7 @@ def problems(draw):
     number = st.floats(-3, 3)
     row = st.lists(number, min_size=1 + len(kinds), max_size=1 + len(kinds))
     part = st.lists(number, min_size=len(kinds), max_size=len(kinds))
-    return Problem(kinds, [draw(row), draw(row)], [draw(part) for _ in range(3)])
+    return Problem(kinds, [draw(row), draw(row)], [draw(part) for _ in range(4)])
 
 
 @given(problems(), st.data())
@@ -129,19 +130,23 @@ def test_kinds_keep_the_sign_that_they_declare():
     sign = torch.tensor([0.0, 1.0, -1.0], dtype=torch.float64)
     for value in (-3.0, 0.0, 3.0):
         tables = Tables(*(torch.full((3,), value, dtype=torch.float64) for _ in range(3)))
-        assert effect(tables, sign)[0] == value
-        assert effect(tables, sign)[1] > 0 > effect(tables, sign)[2]
+        for z in (-4.0, 0.0, 4.0):
+            grown = tables._replace(growth=torch.full((3,), 0.5, dtype=torch.float64))
+            free, positive, negative = effect(grown, sign, torch.tensor([z]))[0]
+            assert free == value + z / 2
+            assert positive > 0 > negative
         assert (contrast(tables) > 0).all()
     start = Tables.start(sign)
     assert float(torch.sigmoid(-contrast(start)[0] / 2)) == pytest.approx(0.18, abs=0.01)
-    assert torch.exp(effect(start, sign)).tolist() == pytest.approx([1, 3, 1 / 3], rel=0.02)
+    at_once = effect(start, sign, torch.tensor([2.0]))[0]
+    assert torch.exp(at_once).tolist() == pytest.approx([1, 3, 1 / 3], rel=0.02)
 
 
 def evidence_of(problem, cells, usable=None):
     """d of the first row of a problem for each of `cells`."""
     line, tables = problem.torch()
     record = recorded(problem.kinds, cells, usable=None if usable is None else [usable] * len(cells))
-    liked, disliked = record_given_label(line[:1, 1:].expand(len(cells), -1), tables, record)
+    liked, disliked = record_given_label(line[:1].expand(len(cells), -1), tables, record)
     return (liked - disliked).numpy()
 
 
@@ -151,7 +156,7 @@ def test_evidence_of_a_kind_is_that_of_the_mixture_estimator(problem):
     problem.line = [row[:2] for row in problem.line]
     kind, cells = problem.kinds[0], outcomes(problem.kinds[:1])
     line, tables = problem.torch()
-    move = float(effect(tables, recorded(problem.kinds, cells).sign)[0])
+    move = float(effect(tables, recorded(problem.kinds, cells).sign, line[:1, 0])[0, 0])
     p1, p0 = (float(torch.sigmoid(line[0, 1] + side * move / 2)) for side in (1, -1))
     level, gap = float(tables.level[0]), float(contrast(tables)[0])
     fnr, fpr = (0, 1) if kind.one_sided else (sigmoid(-level - gap / 2), sigmoid(level - gap / 2))
@@ -220,13 +225,14 @@ def expected_loss(kinds, true_line, true_tables, labelled):
 def test_expected_loss_is_stationary_at_the_truth_and_larger_elsewhere(problem, labelled, seed):
     line, tables = problem.torch()
     value = expected_loss(problem.kinds, line, tables, labelled)
-    point = [part.clone().requires_grad_() for part in (line, *tables[:3])]
-    at_truth = value(point[0], Tables(*point[1:]))
+    truth = (line, *tables[:3], tables.growth)
+    point = [part.clone().requires_grad_() for part in truth]
+    at_truth = value(point[0], Tables(*point[1:4], growth=point[4]))
     for slope in torch.autograd.grad(at_truth, point):
         assert slope.abs().max() < 1e-12
     rng = np.random.default_rng(seed)
-    moved = [part + torch.from_numpy(rng.standard_normal(tuple(part.shape))) for part in (line, *tables[:3])]
-    assert value(moved[0], Tables(*moved[1:])) >= at_truth - 1e-12
+    moved = [part + torch.from_numpy(rng.standard_normal(tuple(part.shape))) for part in truth]
+    assert value(moved[0], Tables(*moved[1:4], growth=moved[4])) >= at_truth - 1e-12
     # With gold on every record nothing but the truth explains it: moving z alone costs.
     whole = expected_loss(problem.kinds, line, tables, [0.5])
     shifted = line + torch.tensor([1.0] + [0.0] * len(problem.kinds))

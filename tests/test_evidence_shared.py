@@ -104,7 +104,8 @@ def test_tone_that_moves_kinds_apart_is_found_by_the_held_out_likelihood(monkeyp
     label, given = product(world, 2400, 100, columns=150, tone_of_one_sided=-1.0)
     monkeypatch.setattr(fitting, "DECAYS", (1e-4,))
     found = evidence.fit(**given)
-    strong, weak = found.history
+    strong, weak, grown = found.history
+    assert grown == {"decay": 1e-4, "own": weak["own"], "grows": True, "held_out": grown["held_out"]}
     assert weak["held_out"] < strong["held_out"] - 0.05
     monkeypatch.setattr(fitting, "OWN_DECAYS", (strong["own"],))
     assert brier(found, label) < brier(evidence.fit(**given), label) - 0.04
@@ -119,7 +120,7 @@ def test_rates_are_read_beside_heads_that_have_not_seen_the_records(monkeypatch)
     columns = (given[name] for name in ("usable", "observed", "positive", "gold", "user"))
     record = record_of(KINDS, *(torch.from_numpy(column) for column in columns))
     X = torch.from_numpy(given["X"])
-    _, tables = fitting._fit(X, record, axes(given["X"]), torch.arange(len(X)), (1e-4, 3e-3))
+    _, tables = fitting._fit(X, record, axes(given["X"]), torch.arange(len(X)), (1e-4, 3e-3, False))
     half = contrast(tables) / 2
     beside = torch.sigmoid(-tables.level - half) + torch.sigmoid(tables.level - half)
     apart = sum(mean_rate(found.tables, "thumbs", name) for name in ("fnr", "fpr"))

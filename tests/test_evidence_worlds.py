@@ -63,3 +63,27 @@ def test_constant_tables_collapse_when_a_feature_scales_all_feedback_and_heads_f
     assert collapsed[1] < naive[1] - 0.1
     assert ours[0] < naive[0]
     assert ours[1] > naive[1] - 0.01
+
+
+def test_people_who_answer_at_both_extremes_are_not_taken_for_errors():
+    log = product_log("u", 0)
+    rest = np.isnan(log.gold)
+    found = log.fit(gold=None)
+    assert found.history[-1]["grows"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "GROWTH", np.inf)
+        flat = log.fit(gold=None)
+    assert brier(found.q[rest], log.label[rest]) < brier(flat.q[rest], log.label[rest]) - 0.01
+
+
+def test_effects_grow_only_where_held_out_prompts_say_so_and_never_of_one_kind_alone():
+    log = product_log("features", 0)
+    alone = {name: getattr(log, name)[:, :1] for name in ("usable", "observed", "positive")}
+    assert not any(step["grows"] for step in log.fit(kinds=log.kinds[:1], **alone).history)
+    found = log.fit()
+    *others, last = found.history
+    assert last["grows"]
+    assert last["held_out"] > min(step["held_out"] for step in others) - fitting.GROWTH
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fitting, "GROWTH", np.inf)
+        assert np.array_equal(found.q, log.fit().q)

@@ -1,6 +1,6 @@
 """The minimum of the likelihood on some rows: full-batch L-BFGS in the axes of the features.
 
-    minimise   loss of rows and pairs / N + sum over users h^2 / (2 HABIT N)
+    minimise   loss of rows and pairs / N + sum over users h^2 / (2 HABIT N) + sum over kinds growth^2 / (2 N)
                    + decay / 2 |u_z|^2 + SHARED_DECAY / 2 |s|^2 + own / 2 sum over kinds |u_k - s|^2
 
     z(x) = u_z . x,    g_k(x) = u_k . x + h(user)        with an offset each
@@ -14,7 +14,7 @@ w = Q' u:
 
     own / 2 sum |w_j|^2, but SHARED_DECAY own / (SHARED_DECAY + K own) for w_1 = sum over kinds u_k / sqrt K
 
-h is a random effect: normal with variance HABIT, at its posterior mode.
+h is a random effect: normal with variance HABIT, at its posterior mode; growth is a priori N(0, 1), or zero.
 """
 
 from typing import NamedTuple
@@ -85,6 +85,7 @@ class Descent:
         shift = torch.cat([torch.zeros(1, dtype=torch.float64), torch.logit(rate)])
         slopes = torch.zeros(len(shift), self.X.shape[1])
         tables = (Tables.at_its_word if self.record.literal else Tables.start)(self.record.sign)
+        tables = tables._replace(growth=torch.zeros_like(self.record.sign))
         return Point(slopes, shift, torch.zeros_like(self.visits), tables)
 
     def decay_of_shared(self, own: float) -> float:
@@ -103,8 +104,15 @@ class Descent:
         habit = torch.cat([point.habit, torch.zeros(1, dtype=torch.float64)])[user]  # -1: the last, nobody
         return torch.cat([line[:, :1], line[:, 1:] + habit[:, None]], 1)
 
-    def __call__(self, start: Point, decay: float, own: float) -> Point:
-        """The minimum near `start`, for one decay of z and one of what kinds do not share."""
+    def __call__(self, start: Point, decay: float, own: float, grows: bool) -> Point:
+        """The minimum near `start`, for one decay of z and one of what kinds do not share.
+
+        Args:
+            start: where to begin.
+            decay: of z.
+            own: decay of what kinds do not share.
+            grows: whether the effect of the label on who answers may grow with z; it keeps its growth else.
+        """
         decays = torch.full((len(start.u), 1), own)
         decays[0] = decay
         decays[1] = self.decay_of_shared(own)
@@ -114,8 +122,9 @@ class Descent:
         shift = start.shift.clone().requires_grad_()
         t = (start.habit / loosen).requires_grad_()
         tables = Tables(*(part.clone().requires_grad_() for part in start.tables))
+        free = () if self.record.literal else tables if grows else tables[:-1]
         descent = torch.optim.LBFGS(
-            [v, shift, t, *(() if self.record.literal else tables)],
+            [v, shift, t, *free],
             max_iter=STEPS,
             history_size=20,
             line_search_fn="strong_wolfe",
@@ -128,7 +137,8 @@ class Descent:
             u, habit = stretch * v, loosen * t
             line = self.line(self.X, self.record.user, Point(u, shift, habit, tables))
             value = total(line, tables, self.record) / len(self.X) + 0.5 * (decays * u.square()).sum()
-            value = value + habit.square().sum() / (2 * HABIT * len(self.X))
+            prior = habit.square().sum() / HABIT + tables.growth.square().sum()
+            value = value + prior / (2 * len(self.X))
             value.backward()  # type: ignore[no-untyped-call]
             return value
 

@@ -3,7 +3,7 @@
 Each response has one hidden r in {0, 1}, P(r = 1 | x) = sigmoid(z(x)). Every kind k that was offered, and
 whose window is closed, happened or not, independently of the other kinds given (x, r):
 
-    logit P(happened_k | x, r) = g_k(x) + (r - 1/2) effect_k
+    logit P(happened_k | x, r) = g_k(x) + (r - 1/2) (effect_k + growth_k z(x))
     logit P(recorded 1 | happened, r) = level_k + (r - 1/2) contrast_k        two-sided kinds
 
 so 1 - fnr = sigmoid(level + contrast / 2) and fpr = sigmoid(level - contrast / 2). With l_r the sum over
@@ -14,9 +14,10 @@ kinds of log P(recorded | x, r), a row loses
 
 z and g_k are linear in the features, with an offset each, and g_k has a random effect of the user. Without
 g_k the hidden class turns into "gets feedback" as soon as some feature or some people's habit scales the rate
-of feedback, so there is no way to leave them out. Signs are
-fixed by what a kind means: contrast > 0 (fnr + fpr < 1), effect > 0 for a positive and < 0 for a negative
-one-sided kind; the effect of a two-sided kind, who answers, is free.
+of feedback, so there is no way to leave them out. Signs are fixed by what a kind means: contrast > 0
+(fnr + fpr < 1), effect > 0 for a positive and < 0 for a negative one-sided kind, which does not grow; the
+effect of a two-sided kind, who answers, is free, and may grow with z: people who answer at both extremes do
+so for liking the more the better a response is.
 
 Choices between two responses join it in `compared`.
 
@@ -40,6 +41,9 @@ from unskew.evidence.compared import Compared
 
 WORD = 15.0
 """Log-odds of a record that is taken at its word."""
+
+FLAT = torch.zeros(1, dtype=torch.float64)
+"""Effects that do not grow."""
 
 SLOTS = torch.tensor([0.0, 2.9], dtype=torch.float64)
 """Choices that err in .18 of the cases, whatever the slot."""
@@ -91,12 +95,14 @@ class Tables(NamedTuple):
         level: mean log-odds of a recorded 1, two-sided kinds. Shape [K].
         contrast: what liking adds to them. Shape [K].
         slots: level and contrast of choices, by slot; see `compared.errors`. Shape [2].
+        growth: what a unit of z adds to the effect of two-sided kinds; read there alone. Shape [K], or [1].
     """
 
     effect: Tensor
     level: Tensor
     contrast: Tensor
     slots: Tensor = SLOTS
+    growth: Tensor = FLAT
 
     @classmethod
     def start(cls, sign: Tensor) -> "Tables":
@@ -109,9 +115,10 @@ class Tables(NamedTuple):
         return cls(torch.zeros_like(sign), torch.zeros_like(sign), torch.full_like(sign, 2 * WORD))
 
 
-def effect(tables: Tables, sign: Tensor) -> Tensor:
-    """Effect of the label on happening, with the sign that the kind declares. Shape [K], or [N, K]."""
-    return torch.where(sign == 0, tables.effect, sign * softplus(tables.effect))
+def effect(tables: Tables, sign: Tensor, z: Tensor) -> Tensor:
+    """Effect of the label on happening, with the sign that the kind declares. Shape [N, K]."""
+    free = tables.effect + tables.growth * z[:, None]
+    return torch.where(sign == 0, free, sign * softplus(tables.effect))
 
 
 def contrast(tables: Tables) -> Tensor:
@@ -119,15 +126,16 @@ def contrast(tables: Tables) -> Tensor:
     return softplus(tables.contrast)
 
 
-def record_given_label(g: Tensor, tables: Tables, record: Record) -> tuple[Tensor, Tensor]:
+def record_given_label(line: Tensor, tables: Tables, record: Record) -> tuple[Tensor, Tensor]:
     """(l_1, l_0): log P(recorded | x, r) summed over the kinds usable on a row. Shape [N] each.
 
     Args:
-        g: log-odds of happening, label apart. Shape [N, K].
+        line: z and g_1 .. g_K. Shape [N, 1 + K].
         tables: the tables.
         record: the record.
     """
-    half, tilt = effect(tables, record.sign) / 2, contrast(tables) / 2
+    z, g = line[:, 0], line[:, 1:]
+    half, tilt = effect(tables, record.sign, z) / 2, contrast(tables) / 2
     sided = 2.0 * record.happened - 1
 
     def given(r: int) -> Tensor:
@@ -138,15 +146,17 @@ def record_given_label(g: Tensor, tables: Tables, record: Record) -> tuple[Tenso
     return given(1), given(-1)
 
 
-def happening(g: Tensor, tables: Tables, record: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def happening(
+    line: Tensor, tables: Tables, record: Record
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """P(happened | x, liked) and P(happened | x, not) of every kind. Shape [N, K] each.
 
     Args:
-        g: log-odds of happening, label apart. Shape [N, K].
+        line: z and g_1 .. g_K. Shape [N, 1 + K].
         tables: the tables.
         record: the record.
     """
-    half = effect(tables, record.sign) / 2
+    g, half = line[:, 1:], effect(tables, record.sign, line[:, 0]) / 2
     return torch.sigmoid(g + half).numpy(), torch.sigmoid(g - half).numpy()
 
 
@@ -158,7 +168,7 @@ def losses(line: Tensor, tables: Tables, record: Record) -> Tensor:
         tables: the tables.
         record: the record.
     """
-    liked, disliked = record_given_label(line[:, 1:], tables, record)
+    liked, disliked = record_given_label(line, tables, record)
     return _losses(line[:, 0], liked, disliked, record)
 
 
@@ -171,7 +181,7 @@ def total(line: Tensor, tables: Tables, record: Record) -> Tensor:
         record: the record.
     """
     z = line[:, 0]
-    liked, disliked = record_given_label(line[:, 1:], tables, record)
+    liked, disliked = record_given_label(line, tables, record)
     own = _losses(z, liked, disliked, record).sum()
     if not len(record.compared.a):
         return own
@@ -188,7 +198,7 @@ def evidence(line: Tensor, tables: Tables, record: Record) -> Tensor:
         record: the record.
     """
     z = line[:, 0]
-    liked, disliked = record_given_label(line[:, 1:], tables, record)
+    liked, disliked = record_given_label(line, tables, record)
     d = liked - disliked
     return d + compared.messages(record.compared, z, torch.sigmoid(z + d), tables.slots)
 
@@ -202,7 +212,7 @@ def chances(line: Tensor, tables: Tables, record: Record) -> Tensor:
         record: the record.
     """
     z = line[:, 0]
-    liked, disliked = record_given_label(line[:, 1:], tables, record)
+    liked, disliked = record_given_label(line, tables, record)
     return compared.chances(record.compared.chosen(), z, torch.sigmoid(z + liked - disliked), tables.slots)
 
 

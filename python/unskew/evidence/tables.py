@@ -44,7 +44,7 @@ def rows(line: Tensor, tables: Tables, record: Record, kinds: Sequence[Kind]) ->
     """
     two = record.sign == 0
     extra = torch.zeros(2 * line.shape[1] + 2 * len(kinds), dtype=torch.float64)
-    point = torch.cat([extra, *tables])
+    point = torch.cat([extra, tables.effect, tables.level, tables.contrast, tables.slots])
     quality = ((line[:, :1] - line[:, :1].mean()) / line[:, :1].std().clamp(min=1e-9)).clamp(-3, 3)
 
     def split(at: Tensor) -> tuple[Tensor, ...]:
@@ -115,7 +115,7 @@ def _values(
 ) -> list[tuple[str, str, Tensor]]:
     """(kind, parameter, value) of every table; kinds that are usable nowhere are left out."""
     q = torch.sigmoid(line[:, 0])
-    half, (fnr, fpr) = effect(tables, record.sign) / 2, _errors(tables)
+    half, (fnr, fpr) = effect(tables, record.sign, line[:, 0]) / 2, _errors(tables)
     found = []
     for k, kind in enumerate(kinds):
         at = record.usable[:, k]
