@@ -244,8 +244,9 @@ fn attach(
 ) -> PyResult<()> {
     Ok(py.detach(|| {
         guarded(|| {
-            store::open(&store)?;
-            Store::lock(&store)?.attach(folder, id, &files, generation)
+            Store::reopen(&store)?
+                .0
+                .attach(folder, id, &files, generation)
         })
     })?)
 }

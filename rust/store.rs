@@ -63,6 +63,20 @@ pub fn open(root: &Path) -> Result<Ledger> {
 }
 
 impl Store {
+    /// Locks the store at `root`, which must be one, and gives it with its newest commit.
+    pub fn reopen(root: &Path) -> Result<(Self, Ledger)> {
+        open(root)?; // or `lock` would make one
+        let store = Self::lock(root)?;
+        let ledger = store.newest()?;
+        Ok((store, ledger))
+    }
+
+    /// The newest commit, which there must be.
+    fn newest(&self) -> Result<Ledger> {
+        let none = || Error::Value(format!("{}: nothing was ingested yet", self.root.display()));
+        self.ledger.clone().ok_or_else(none)
+    }
+
     /// Locks the store at `root`, made if it is not there, and deletes what an unfinished run left.
     pub fn lock(root: &Path) -> Result<Self> {
         let make = |folder: &Path| {
@@ -210,12 +224,7 @@ impl Store {
                 "id is {id:?}; it must be 1 to 128 letters, digits, '.', '_' or '-'"
             )));
         }
-        let Some(mut next) = self.ledger.clone() else {
-            return Err(Error::Value(format!(
-                "{}: nothing was ingested yet",
-                self.root.display()
-            )));
-        };
+        let mut next = self.newest()?;
         if generation > next.generation {
             let newest = next.generation;
             return Err(Error::Value(format!(

@@ -11,13 +11,13 @@ use serde::Serialize;
 
 use super::commit::OPEN;
 use crate::error::{Error, Result};
+use crate::store::Store;
 use crate::store::columns::{BATCH_BYTES, BATCH_ROWS};
 use crate::store::derived::{Observations, Quarantine};
 use crate::store::facts::{Events, Impressions};
 use crate::store::ledger::{Ledger, Parts};
 use crate::store::part::{self, Part, PartWriter};
 use crate::store::writer::{PART_BYTES, Rows};
-use crate::store::{self, Store};
 
 /// What was done.
 #[derive(Clone, Debug, Serialize)]
@@ -42,14 +42,7 @@ pub struct Compacted {
 ///
 /// `alive` is called before each part; an error it returns stops the work, nothing done.
 pub fn compact(root: &Path, alive: &mut dyn FnMut() -> Result<()>) -> Result<Compacted> {
-    store::open(root)?;
-    let mut store = Store::lock(root)?;
-    let Some(ledger) = store.ledger.clone() else {
-        return Err(Error::Value(format!(
-            "{}: nothing was ingested yet",
-            root.display()
-        )));
-    };
+    let (mut store, ledger) = Store::reopen(root)?;
     let tag = format!("g{:06}-joined-{:06}", ledger.generation, ledger.ledger + 1);
     let mut work = Join {
         root,

@@ -21,7 +21,7 @@ use crate::store::columns::Columns;
 use crate::store::facts::{self, Events, IMPRESSION_KEYS, Impressions, Lineage};
 use crate::store::ledger::{Ledger, Parts};
 use crate::store::part::{self, Part, PartWriter};
-use crate::store::{self, Store, load};
+use crate::store::{Store, load};
 
 /// What was erased.
 #[derive(Clone, Debug, Serialize)]
@@ -57,14 +57,7 @@ pub fn erase(
     secret: Secret,
     progress: &mut dyn FnMut(Progress) -> Result<()>,
 ) -> Result<Erased> {
-    store::open(root)?;
-    let mut store = Store::lock(root)?;
-    let Some(ledger) = store.ledger.clone() else {
-        return Err(Error::Value(format!(
-            "{}: nothing was ingested yet",
-            root.display()
-        )));
-    };
+    let (mut store, ledger) = Store::reopen(root)?;
     let state = load::state(root, &ledger, &secret, false, None)?;
     // A watermark that is not the largest time was given by the caller of the last run, and stays.
     let given = ledger.watermark.clone();
