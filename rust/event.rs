@@ -154,7 +154,7 @@ names! {
         Conflict = "conflict",
         /// Compressed input that expands beyond reason.
         Ratio = "ratio",
-        /// Compressed input that is damaged.
+        /// The place where a compressed input is cut off.
         Corrupt = "corrupt",
     }
 }

@@ -55,6 +55,8 @@ pub struct Options {
     pub window: i64,
     /// Feedback may arrive this much later, microseconds.
     pub lateness: i64,
+    /// Keep the rows before the place where a compressed file is cut off, instead of refusing it.
+    pub salvage: bool,
     /// Keep the bytes of refused lines.
     pub keep_raw: bool,
     /// What the records are; canonical when absent.

@@ -71,7 +71,7 @@ fn json(document: &impl Serialize) -> Result<String> {
 #[pyo3(signature = (
     inputs, store, *, source = "canonical", key_file = None, max_bad = None, until = None, threads = 0,
     window_us = 604_800_000_000, lateness_us = 86_400_000_000, keep_raw = false, memory = None, mapping = None,
-    progress = None, tables = None, cursor = None, keep_addresses = false
+    progress = None, tables = None, cursor = None, keep_addresses = false, salvage = false
 ))]
 #[allow(clippy::too_many_arguments)] // the command line's flags, one each
 fn ingest(
@@ -92,6 +92,7 @@ fn ingest(
     tables: Option<Py<PyAny>>,
     cursor: Option<String>,
     keep_addresses: bool,
+    salvage: bool,
 ) -> PyResult<String> {
     if window_us < 0 || lateness_us < 0 {
         return Err(PyValueError::new_err(format!(
@@ -108,6 +109,7 @@ fn ingest(
         threads: if threads == 0 { 2 } else { threads.min(64) },
         window: window_us,
         lateness: lateness_us,
+        salvage,
         keep_raw,
         memory: memory.map(size).transpose()?,
         mapping: mapping.map(Mapping::parse).transpose()?.map(Arc::new),
@@ -160,7 +162,7 @@ fn opener(tables: Py<PyAny>, raised: Raised) -> Opener {
 #[pyfunction]
 #[pyo3(signature = (
     inputs, *, source = "canonical", until = None, window_us = 604_800_000_000, lateness_us = 86_400_000_000,
-    mapping = None, tables = None
+    mapping = None, tables = None, salvage = false
 ))]
 #[allow(clippy::too_many_arguments)] // as those of `ingest`
 fn survey(
@@ -172,6 +174,7 @@ fn survey(
     lateness_us: i64,
     mapping: Option<&str>,
     tables: Option<Py<PyAny>>,
+    salvage: bool,
 ) -> PyResult<String> {
     let raised: Raised = Arc::default();
     let until = until.map(|text| time::parse("until", text)).transpose();
@@ -185,6 +188,7 @@ fn survey(
         keep_addresses: false,
         window: window_us,
         lateness: lateness_us,
+        salvage,
         keep_raw: false,
         memory: None,
         mapping: mapping.map(Mapping::parse).transpose()?.map(Arc::new),

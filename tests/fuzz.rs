@@ -152,6 +152,7 @@ fn store(name: &str) -> PathBuf {
         window: 1 << 40,
         lateness: 0,
         memory: None,
+        salvage: false,
         keep_raw: false,
         mapping: None,
         tables: None,

@@ -33,13 +33,15 @@ def ingest(
     tables: Callable[[str], Any] | None = None,
     cursor: str | None = None,
     keep_addresses: bool = False,
+    salvage: bool = False,
 ) -> str:
     """Read logs into a store, in one commit or not at all; returns the report as JSON.
 
     `threads=0` means two; `max_bad` is `"N"` or `"P%"`; `until` is RFC 3339; `progress(bytes, lines)` may
     raise to stop; `mapping` is the table of a `SourceMapping`, None for canonical events. `tables(path)`
     opens a Parquet file, or the table of an input `arrow:NAME`, as an object with `__arrow_c_stream__`.
-    `cursor` is kept in the ledger with such a table, which is then one source in all runs.
+    `cursor` is kept in the ledger with such a table, which is then one source in all runs. With `salvage`, a
+    compressed file that is cut off gives the rows before the cut.
     """
 
 def survey(
@@ -51,6 +53,7 @@ def survey(
     lateness_us: int = 86_400_000_000,
     mapping: str | None = None,
     tables: Callable[[str], Any] | None = None,
+    salvage: bool = False,
 ) -> str:
     """Read logs without writing anything; returns what is in them as JSON."""
 

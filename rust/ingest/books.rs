@@ -128,6 +128,25 @@ pub fn count(reasons: &mut BTreeMap<String, u64>, reason: Reason, change: i64) {
     }
 }
 
+/// The refusal of what a compressed file lacks that is cut off after `size` bytes, with so many `rows` before.
+pub fn cut(size: u64, rows: i64) -> Bad {
+    let message =
+        format!("the compressed file is cut off after {size} bytes; {rows} rows before are kept");
+    Bad::new(Reason::Corrupt, "", message)
+}
+
+/// Where the text of a source that is cut off ends, and the refusal.
+pub fn cut_of(src: usize, source: &Source) -> (Lineage, Bad) {
+    let torn = source.torn.as_ref();
+    let from = Lineage {
+        src: src as u32,
+        line: source.lines + 1 + u64::from(torn.is_some()),
+        off: torn.map_or(source.mark.text, |torn| torn.off + torn.len),
+        len: 0,
+    };
+    (from, cut(source.mark.size, source.balance.committed))
+}
+
 fn total(sources: &[Source]) -> (Balance, BTreeMap<String, u64>) {
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     let mut sum = Balance::default();

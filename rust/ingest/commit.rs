@@ -214,6 +214,9 @@ impl Run<'_> {
                     ),
                 ));
             }
+            if source.is_cut() {
+                refused.push(books::cut_of(src, source));
+            }
         }
         for from in load::lineage(&self.root, feedback, &derived.skewed)? {
             let bad = Bad::new(

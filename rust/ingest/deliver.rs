@@ -34,7 +34,7 @@ pub(super) fn deliver(planned: &Planned<'_>, options: &Options, give: Give<'_>) 
     if path.to_string_lossy().starts_with(ARROW) {
         return rows(path, src, None, options, give);
     }
-    let Some(mut input) = input::open(path, planned.mark)? else {
+    let Some(mut input) = input::open(path, planned.mark, options.salvage)? else {
         return Ok(true);
     };
     if named(path, "parquet") {
@@ -42,23 +42,26 @@ pub(super) fn deliver(planned: &Planned<'_>, options: &Options, give: Give<'_>) 
     }
     let text = input.text;
     if let Some(comma) = comma(path) {
-        let header = header(path, comma, options.mapping.is_some())?;
-        let split = Csv::new(comma, header.width(), input.compressed);
+        let header = header(path, comma, options)?;
+        let split = Csv::new(comma, header.width(), input.sealed());
         let mut names = text == 0;
-        return records(input, src, split, give, |batch| {
+        return records(input, src, split, give, |mut batch, sealed| {
             let first = names && !batch.records.is_empty();
             names &= !first;
+            for record in &mut batch.records {
+                record.whole &= record.newline || sealed;
+            }
             Work::Cells(batch, header.clone(), first)
         });
     }
     let first = if text == 0 {
         input.first()
     } else {
-        input::open(path, None)?.map_or(Ok(None), |mut whole| whole.first())
+        input::open(path, None, options.salvage)?.map_or(Ok(None), |mut whole| whole.first())
     };
     if first.map_err(|error| input.fault(error, text))? == Some(b'[') {
         let split = Array::new(text > 0 && planned.open);
-        return records(input, src, split, give, Work::Objects);
+        return records(input, src, split, give, |batch, _| Work::Objects(batch));
     }
     lines(input, src, give)
 }
@@ -81,8 +84,9 @@ fn named(path: &Path, ending: &str) -> bool {
 }
 
 /// The columns of a table in text; none yet in a file that ends before its first line does.
-fn header(path: &Path, comma: u8, mapped: bool) -> Result<Arc<Header>> {
-    let Some(input) = input::open(path, None)? else {
+fn header(path: &Path, comma: u8, options: &Options) -> Result<Arc<Header>> {
+    let mapped = options.mapping.is_some();
+    let Some(input) = input::open(path, None, options.salvage)? else {
         return Ok(Arc::default());
     };
     let mut records = Records::new(input, 0, Csv::new(comma, 0, true));
@@ -109,8 +113,7 @@ fn header(path: &Path, comma: u8, mapped: bool) -> Result<Arc<Header>> {
         if first.fault.is_some() {
             return Err(wrong("it has none of this length".to_owned()));
         }
-        let sealed = records.finish().0.compressed;
-        if !first.newline && !sealed {
+        if !first.newline && !records.finish().0.sealed() {
             return Ok(Arc::default());
         }
         let to = first.from + first.length as usize;
@@ -121,16 +124,17 @@ fn header(path: &Path, comma: u8, mapped: bool) -> Result<Arc<Header>> {
 }
 
 fn lines(input: Input, src: usize, give: Give<'_>) -> Result<bool> {
-    let (compressed, mut offset) = (input.compressed, input.text);
+    let mut offset = input.text;
     let mut pieces = Pieces::new(input, offset);
     loop {
         match pieces.next_piece() {
             Ok(Some(piece)) => {
                 offset = piece.end();
+                let sealed = pieces.inner().sealed();
                 let content = Work::Lines(piece);
                 if !give(Item::Lines {
                     src,
-                    compressed,
+                    sealed,
                     content,
                 }) {
                     return Ok(false);
@@ -149,15 +153,15 @@ fn lines(input: Input, src: usize, give: Give<'_>) -> Result<bool> {
     }
 }
 
-/// Records cut by `split`; the first piece comes even without any, so that the run knows that the input was read.
+/// Records cut by `split`, made work of along with whether their text is sealed; the first piece comes even without any, so that the run knows that the input was read.
 fn records<S: Split>(
     input: Input,
     src: usize,
     split: S,
     give: Give<'_>,
-    mut work: impl FnMut(Batch) -> Work,
+    mut work: impl FnMut(Batch, bool) -> Work,
 ) -> Result<bool> {
-    let (compressed, text) = (input.compressed, input.text);
+    let text = input.text;
     let mut records = Records::new(input, text, split);
     let mut first = true;
     loop {
@@ -165,10 +169,11 @@ fn records<S: Split>(
             Ok(Some(batch)) if batch.records.is_empty() && !first => {}
             Ok(Some(batch)) => {
                 first = false;
-                let content = work(batch);
+                let sealed = records.inner().sealed();
+                let content = work(batch, sealed);
                 if !give(Item::Lines {
                     src,
-                    compressed,
+                    sealed,
                     content,
                 }) {
                     return Ok(false);
@@ -236,7 +241,7 @@ fn rows(
         let content = Work::Objects(batch);
         if !give(Item::Lines {
             src,
-            compressed: true,
+            sealed: true,
             content,
         }) {
             return Ok(false);

@@ -72,6 +72,7 @@ pub fn erase(
         window: ledger.window_us,
         lateness: ledger.lateness_us,
         mapping: None,
+        salvage: false,
         keep_raw: false,
         memory: None,
         tables: None,

@@ -23,7 +23,8 @@ const MOST_ROWS: usize = (1 << 32) - (1 << 25);
 pub(super) enum Item<T> {
     Lines {
         src: usize,
-        compressed: bool,
+        /// No later run finds more of the last line.
+        sealed: bool,
         content: T,
     },
     End {
@@ -60,13 +61,13 @@ impl Run<'_> {
             move |item| match item {
                 Item::Lines {
                     src,
-                    compressed,
+                    sealed,
                     content,
                 } => {
                     let content = chunk::parse(&mut parser, &options.source, content);
                     Item::Lines {
                         src,
-                        compressed,
+                        sealed,
                         content,
                     }
                 }
@@ -115,18 +116,24 @@ impl Run<'_> {
         match item {
             Item::Fail(error) => Err(error),
             Item::End { src, input, stop } => {
-                if let Some(source) = self.sources.get_mut(src) {
-                    if let Some((end, open)) = stop.filter(|_| source.torn.is_none()) {
-                        (source.mark.text, source.open) = (end, open);
-                    }
-                    let text = source.mark.text;
-                    source.mark = input.map_or_else(Mark::default, |input| input.done(text));
+                let Some(source) = self.sources.get_mut(src) else {
+                    return Ok(());
+                };
+                if let Some((end, open)) = stop.filter(|_| source.torn.is_none()) {
+                    (source.mark.text, source.open) = (end, open);
+                }
+                let text = source.mark.text;
+                let cut = input.as_ref().is_some_and(|input| input.cut());
+                source.mark = input.map_or_else(Mark::default, |input| input.done(text));
+                if cut || source.is_cut() {
+                    self.read.insert(src);
+                    return self.cut(src, cut);
                 }
                 Ok(())
             }
             Item::Lines {
                 src,
-                compressed,
+                sealed,
                 content: parsed,
             } => {
                 if self.state.lens().into_iter().any(|rows| rows >= MOST_ROWS) {
@@ -141,7 +148,7 @@ impl Run<'_> {
                     source.addresses += parsed.addresses;
                 }
                 for line in &parsed.lines {
-                    self.line(src, line, &parsed, compressed)?;
+                    self.line(src, line, &parsed, sealed)?;
                     if !line.more {
                         self.done.bytes += line.length + u64::from(line.newline);
                         self.done.lines += 1;
@@ -163,9 +170,29 @@ impl Run<'_> {
             source.balance.quarantined -= 1;
             books::count(&mut source.reasons, Reason::Torn, -1);
         }
+        source.set_cut(false);
     }
 
-    fn line(&mut self, src: usize, line: &Line, parsed: &Parsed, compressed: bool) -> Result<()> {
+    /// Notes where the compressed stream of an input is cut off, or that it is so no longer.
+    fn cut(&mut self, src: usize, cut: bool) -> Result<()> {
+        let Some(source) = self.sources.get_mut(src) else {
+            return Ok(());
+        };
+        let again = source.path != STDIN; // it is never read on
+        source.set_cut(cut && again);
+        if !cut {
+            return Ok(());
+        }
+        let (from, bad) = books::cut_of(src, source);
+        if again {
+            self.sample(from, &bad);
+            return Ok(());
+        }
+        source.balance.lines += 1;
+        self.refuse(from, &bad, None)
+    }
+
+    fn line(&mut self, src: usize, line: &Line, parsed: &Parsed, sealed: bool) -> Result<()> {
         let continued = std::mem::take(&mut self.continued) && matches!(line.what, What::Blank);
         let Some(source) = self.sources.get_mut(src) else {
             return Ok(());
@@ -177,7 +204,7 @@ impl Run<'_> {
             len: line.length,
         };
         let torn = matches!(&line.what, What::Bad(bad) if bad.reason == Reason::Torn);
-        let kept_open = torn && !compressed && source.path != STDIN;
+        let kept_open = torn && !sealed && source.path != STDIN;
         if !kept_open && !line.more {
             source.mark.text = line.offset + line.length + u64::from(line.newline);
             source.open = line.open;

@@ -10,7 +10,7 @@ use super::deliver::{Planned, deliver};
 use super::read::Item;
 use super::{Options, Progress, Sample, absolute, books};
 use crate::error::Result;
-use crate::event::Reason;
+use crate::event::{Bad, Reason};
 use crate::join::attribute::Windows;
 use crate::join::derive::derive;
 use crate::join::{Fate, State};
@@ -63,12 +63,15 @@ pub fn survey(
         state: State::default(),
         file: String::new(),
         lines: 0,
+        end: 0,
+        before: 0,
         fields: HashMap::new(),
         nodes: Vec::new(),
     };
     for (src, path) in absolute(inputs)?.iter().enumerate() {
         let mut failed = None;
-        (look.file, look.lines) = (path.display().to_string(), 0);
+        (look.file, look.lines, look.end) = (path.display().to_string(), 0, 0);
+        look.before = look.survey.balance.committed;
         let planned = Planned {
             path,
             src,
@@ -86,7 +89,13 @@ pub fn survey(
                 failed = taken.and_then(|()| progress(done)).err();
                 failed.is_none()
             }
-            _ => true,
+            Item::End { input, .. } => {
+                if let Some(input) = input.filter(|input| input.cut()) {
+                    look.cut(input.done(0).size);
+                }
+                true
+            }
+            Item::Fail(_) => true,
         })?;
         if let Some(error) = failed {
             return Err(error);
@@ -102,6 +111,10 @@ struct Look<'a> {
     file: String,
     /// Lines of it, up to the one at hand.
     lines: u64,
+    /// Text offset behind it.
+    end: u64,
+    /// Rows before it.
+    before: i64,
     fields: HashMap<String, u64>,
     nodes: Vec<Node>,
 }
@@ -113,6 +126,7 @@ impl Look<'_> {
             if !line.more {
                 self.survey.bytes += line.length + u64::from(line.newline);
                 self.lines += line.lines;
+                self.end = line.offset + line.length + u64::from(line.newline);
             }
             if !matches!(line.what, What::Header) {
                 self.line(line, parsed, src)?;
@@ -149,21 +163,7 @@ impl Look<'_> {
                 return Ok(());
             }
             What::Bad(bad) => {
-                balance.quarantined += 1;
-                books::count(&mut self.survey.quarantine, bad.reason, 1);
-                let reason = bad.reason.name();
-                let known = self.survey.samples.iter();
-                if known.filter(|sample| sample.reason == reason).count() < SAMPLES {
-                    self.survey.samples.push(Sample {
-                        file: self.file.clone(),
-                        line: self.lines + 1 - line.lines,
-                        offset: line.offset,
-                        length: line.length,
-                        reason,
-                        field: bad.field,
-                        message: bad.message.clone(),
-                    });
-                }
+                self.bad(bad, self.lines + 1 - line.lines, line.offset, line.length);
                 return Ok(());
             }
             What::Row(Row::Impression(row)) => {
@@ -196,6 +196,31 @@ impl Look<'_> {
             books::count(&mut self.survey.quarantine, Reason::Conflict, 1);
         }
         Ok(())
+    }
+
+    fn bad(&mut self, bad: &Bad, line: u64, offset: u64, length: u64) {
+        self.survey.balance.quarantined += 1;
+        books::count(&mut self.survey.quarantine, bad.reason, 1);
+        let reason = bad.reason.name();
+        let known = self.survey.samples.iter();
+        if known.filter(|sample| sample.reason == reason).count() < SAMPLES {
+            self.survey.samples.push(Sample {
+                file: self.file.clone(),
+                line,
+                offset,
+                length,
+                reason,
+                field: bad.field,
+                message: bad.message.clone(),
+            });
+        }
+    }
+
+    /// Counts the place where a compressed file of `size` bytes is cut off.
+    fn cut(&mut self, size: u64) {
+        self.survey.balance.lines += 1;
+        let bad = books::cut(size, self.survey.balance.committed - self.before);
+        self.bad(&bad, self.lines + 1, self.end, 0);
     }
 
     /// Counts the fields of a line.

@@ -1,9 +1,13 @@
 //! Where bytes come from: files and standard input, plain or compressed, from where the last run stopped.
+//!
+//! A compressed file is read on behind its last byte. One that is cut off and was read as far as it goes is read from
+//! its first byte again once it has grown, and the text that is done with is passed over.
 
 use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom, Take};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use flate2::bufread::GzDecoder;
@@ -44,7 +48,9 @@ pub struct Input {
     tally: Tally,
     path: PathBuf,
     /// Whether text and file offsets differ.
-    pub compressed: bool,
+    compressed: bool,
+    /// Whether the compressed stream was found to be cut off.
+    cut: Arc<AtomicBool>,
     mark: Mark,
     /// Bytes looked at, and how many of them were read since.
     peeked: (Vec<u8>, usize),
@@ -84,8 +90,8 @@ pub fn stands(path: &Path, mark: &Mark) -> bool {
     })
 }
 
-/// Opens `path`; none when nothing changed since `mark`.
-pub fn open(path: &Path, mark: Option<&Mark>) -> Result<Option<Input>> {
+/// Opens `path`; none when nothing changed since `mark`. With `salvage`, a compressed file that is cut off ends there.
+pub fn open(path: &Path, mark: Option<&Mark>, salvage: bool) -> Result<Option<Input>> {
     if path == Path::new(STDIN) {
         return Input::new(
             path,
@@ -93,6 +99,7 @@ pub fn open(path: &Path, mark: Option<&Mark>) -> Result<Option<Input>> {
             Mark::default(),
             Tally::default(),
             0,
+            salvage,
         )
         .map(Some);
     }
@@ -119,7 +126,7 @@ pub fn open(path: &Path, mark: Option<&Mark>) -> Result<Option<Input>> {
     };
     let tally = Tally::default();
     let Some(mark) = mark else {
-        return Input::new(path, Box::new(file.take(now.size)), now, tally, 0).map(Some);
+        return Input::new(path, Box::new(file.take(now.size)), now, tally, 0, salvage).map(Some);
     };
     if (now.size, now.modified, now.inode) == (mark.size, mark.modified, mark.inode) {
         return Ok(None);
@@ -142,6 +149,7 @@ pub fn open(path: &Path, mark: Option<&Mark>) -> Result<Option<Input>> {
         },
         tally,
         known,
+        salvage,
     )
     .map(Some)
 }
@@ -192,6 +200,7 @@ impl Input {
         mark: Mark,
         tally: Tally,
         known: u64,
+        salvage: bool,
     ) -> Result<Self> {
         let mut raw = BufReader::with_capacity(
             BUFFER,
@@ -206,7 +215,8 @@ impl Input {
             path.extension()
                 .is_some_and(|end| end.eq_ignore_ascii_case(ending))
         };
-        if begin.is_empty() && (named("gz") || named("zst")) {
+        let empty = begin.is_empty() && (named("gz") || named("zst"));
+        if empty && !salvage {
             return Err(Error::Corrupt {
                 path: path.display().to_string(),
                 reason: "corrupt",
@@ -214,38 +224,50 @@ impl Input {
                 message: "the file is empty, without even a header".to_owned(),
             });
         }
-        let source: Box<dyn Read + Send> = if begin.starts_with(&[0x1f, 0x8b]) || named("gz") {
+        let mut input = Self {
+            text: mark.text,
+            source: Box::new(io::empty()),
+            tally: tally.clone(),
+            path: path.to_owned(),
+            compressed: true,
+            cut: Arc::new(AtomicBool::new(empty)),
+            mark,
+            peeked: Default::default(),
+        };
+        let inner: Box<dyn Read + Send> = if empty {
+            return Ok(input);
+        } else if begin.starts_with(&[0x1f, 0x8b]) || named("gz") {
             Box::new(Members {
                 current: Some(GzDecoder::new(raw)),
             })
         } else if begin.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || named("zst") {
             Box::new(zstd::Decoder::with_buffer(raw).map_err(Error::io(path))?)
         } else {
-            let source = Box::new(raw);
-            return Ok(Self {
-                text: mark.text,
-                source,
-                tally,
-                path: path.to_owned(),
-                compressed: false,
-                mark,
-                peeked: Default::default(),
-            });
+            (input.compressed, input.source) = (false, Box::new(raw));
+            return Ok(input);
         };
-        let source = Box::new(Bounded {
-            inner: source,
-            tally: tally.clone(),
-            text: 0,
-        });
-        Ok(Self {
-            text: mark.text,
-            source,
+        let mut source = Bounded {
+            inner,
             tally,
-            path: path.to_owned(),
-            compressed: true,
-            mark,
-            peeked: Default::default(),
-        })
+            text: 0,
+            cut: salvage.then(|| input.cut.clone()),
+        };
+        if input.mark.resume == 0 {
+            let passed = io::copy(&mut source.by_ref().take(input.text), &mut io::sink());
+            passed.map_err(|error| input.fault(error, 0))?;
+        }
+        input.source = Box::new(source);
+        Ok(input)
+    }
+
+    /// Whether its compressed stream was found to be cut off.
+    pub fn cut(&self) -> bool {
+        self.cut.load(Ordering::Relaxed)
+    }
+
+    /// Whether its text ends where it ends: no later run finds more of the last line.
+    pub fn sealed(&self) -> bool {
+        self.compressed && !self.cut()
     }
 
     /// The first byte that is no white space, not read yet; none when there is none among the first bytes.
@@ -274,23 +296,28 @@ impl Input {
         if error.raw_os_error().is_some() {
             return Error::io(&self.path)(error);
         }
-        let reason = if error.get_ref().is_some_and(|inner| inner.is::<TooDense>()) {
-            "ratio"
-        } else {
-            "corrupt"
-        };
+        let dense = error.get_ref().is_some_and(|inner| inner.is::<TooDense>());
+        let mut message = error.to_string();
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            message +=
+                "; the file is cut off, and with `--salvage` the rows before the cut are kept";
+        }
         Error::Corrupt {
             path: self.path.display().to_string(),
-            reason,
+            reason: if dense { "ratio" } else { "corrupt" },
             offset,
-            message: error.to_string(),
+            message,
         }
     }
 
     /// The mark once everything was read: `text` is the text offset after the last line that is done with.
     pub fn done(&self, text: u64) -> Mark {
         let size = self.tally.lock().map_or(0, |tally| tally.1);
-        let resume = if self.compressed { size } else { text };
+        let resume = match (self.compressed, self.cut()) {
+            (false, _) => text,
+            (true, false) => size,
+            (true, true) => 0,
+        };
         Mark {
             size,
             checksum: checksum(&self.tally),
@@ -329,14 +356,19 @@ impl<R: BufRead> Read for Members<R> {
             let Some(mut raw) = self.current.take().map(GzDecoder::into_inner) else {
                 break;
             };
-            if raw.fill_buf()?.first() == Some(&0) {
-                padding(&mut raw)?;
-            } else if !raw.fill_buf()?.is_empty() {
-                self.current = Some(GzDecoder::new(raw));
+            match raw.fill_buf()?.first() {
+                None => {}
+                Some(0) => padding(&mut raw)?,
+                Some(0x1f) => self.current = Some(GzDecoder::new(raw)),
+                Some(_) => return Err(damage("bytes that are no member follow the last one")),
             }
         }
         Ok(0)
     }
+}
+
+fn damage(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 fn padding(raw: &mut impl BufRead) -> io::Result<()> {
@@ -347,20 +379,19 @@ fn padding(raw: &mut impl BufRead) -> io::Result<()> {
             return Ok(());
         }
         if bytes.iter().any(|byte| *byte != 0) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "bytes follow the zeros after the last member",
-            ));
+            return Err(damage("bytes follow the zeros after the last member"));
         }
         raw.consume(length);
     }
 }
 
-/// Refuses a stream that expands beyond reason.
+/// Refuses a stream that expands beyond reason, and one that is cut off, unless it may end there.
 struct Bounded {
     inner: Box<dyn Read + Send>,
     tally: Tally,
     text: u64,
+    /// Where it is noted that the stream is cut off, if it may be.
+    cut: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -369,7 +400,13 @@ struct TooDense;
 
 impl Read for Bounded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
+        let read = match (self.inner.read(buffer), &self.cut) {
+            (Err(error), Some(cut)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                cut.store(true, Ordering::Relaxed);
+                0
+            }
+            (read, _) => read?,
+        };
         self.text += read as u64;
         let raw = self.tally.lock().map_or(0, |tally| tally.1);
         if self.text > RATIO_FROM && self.text / RATIO > raw {

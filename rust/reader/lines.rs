@@ -85,6 +85,11 @@ impl<R: Read> Pieces<R> {
     }
 
     /// The reader, wherever it stands.
+    pub fn inner(&self) -> &R {
+        &self.input
+    }
+
+    /// The reader, wherever it stands.
     pub fn into_inner(self) -> R {
         self.input
     }

@@ -123,6 +123,11 @@ impl<R: Read, S: Split> Records<R, S> {
         (self.input, self.base + self.at as u64, self.split.inside())
     }
 
+    /// The reader, wherever it stands.
+    pub fn inner(&self) -> &R {
+        &self.input
+    }
+
     /// Text offset that was reached.
     pub fn reached(&self) -> u64 {
         self.base + self.at as u64

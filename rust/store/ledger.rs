@@ -14,7 +14,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::part::Part;
 use crate::error::{Error, Result};
-use crate::reader::input::Mark;
+use crate::event::Reason;
+use crate::reader::input::{Mark, STDIN};
 
 /// Version of the store's layout.
 pub const VERSION: u32 = 1;
@@ -104,6 +105,26 @@ pub struct Source {
     pub addresses: u64,
     /// Committed lines now refused for their clock; the join decides anew in every commit.
     pub skew: u64,
+}
+
+impl Source {
+    /// Whether it is a compressed file that was cut off when it was read.
+    pub fn is_cut(&self) -> bool {
+        self.path != STDIN && self.reasons.contains_key(Reason::Corrupt.name())
+    }
+
+    /// Books whether it is: a cut is one refused line, of no length.
+    pub fn set_cut(&mut self, cut: bool) {
+        let change = i64::from(cut) - i64::from(self.is_cut());
+        self.balance.lines += change;
+        self.balance.quarantined += change;
+        let name = Reason::Corrupt.name();
+        match change {
+            1 => drop(self.reasons.insert(name.to_owned(), 1)),
+            -1 => drop(self.reasons.remove(name)),
+            _ => {}
+        }
+    }
 }
 
 /// The parts of every table, in order.

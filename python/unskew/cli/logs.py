@@ -60,6 +60,10 @@ def ingest(
     keep_addresses: Annotated[
         bool, typer.Option(help="Keep fields that hold e-mail or IP addresses; they are left out by default.")
     ] = False,
+    salvage: Annotated[
+        bool,
+        typer.Option("--salvage", help="Keep the rows of a gzip or zstd file that is cut off."),
+    ] = False,
     memory: Annotated[
         str | None,
         typer.Option(help="Memory for what is remembered of the events, as 256MB; the rest goes to disk."),
@@ -82,7 +86,7 @@ def ingest(
         meant = events.Query(inputs[0], table=table, query=query, cursor=cursor)
     if dry_run:
         with stage("reading the log"):
-            coverage = events.dry_run(meant, source=source, mapping=mapping, until=until)
+            coverage = events.dry_run(meant, source=source, mapping=mapping, until=until, salvage=salvage)
         show(coverage.to_dict(), as_json, lambda: facts("what is in the inputs", coverage.summary()))
         if not as_json:
             for line in refusals(coverage.samples):
@@ -94,7 +98,7 @@ def ingest(
     with stage("reading the log"):
         result = events.ingest(
             meant, store, source=source, mapping=mapping, max_bad=max_bad, until=until, key_file=key,
-            keep_raw=keep_raw, keep_addresses=keep_addresses, memory=memory,
+            keep_raw=keep_raw, keep_addresses=keep_addresses, salvage=salvage, memory=memory,
         )  # fmt: skip
     document = result.to_dict()
     if report:

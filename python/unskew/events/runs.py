@@ -66,6 +66,7 @@ def ingest(
     lateness_days: float = 1.0,
     keep_raw: bool = False,
     keep_addresses: bool = False,
+    salvage: bool = False,
     threads: int = 0,
     memory: int | str | None = None,
     progress: Callable[[int, int], object] | None = None,
@@ -73,10 +74,11 @@ def ingest(
     """Read feedback logs into a store, in one commit or not at all.
 
     Running the same command again changes nothing; a file that grew is read from where it ended; a file
-    that was truncated or rewritten is refused. A table is read each time, and rows that are there already
-    are repeats by their id; a `Query` with a cursor is read from where the last commit ended. Memory grows
-    with the number of events, at most 80 bytes each, not with text; with `memory`, by less than two bytes
-    each once that is spent.
+    that was truncated or rewritten is refused, and so is a compressed one that is cut off, unless `salvage`
+    keeps the rows before the cut; it is read on from there once it is whole. A table is read each time, and
+    rows that are there already are repeats by their id; a `Query` with a cursor is read from where the last
+    commit ended. Memory grows with the number of events, at most 80 bytes each, not with text; with
+    `memory`, by less than two bytes each once that is spent.
 
     Args:
         inputs: paths, globs, directories, or `-` for standard input (JSON only); JSON lines, JSON arrays,
@@ -99,6 +101,9 @@ def ingest(
         keep_raw: keep the bytes of refused lines in the quarantine.
         keep_addresses: keep e-mail and IP addresses in fields that the format does not know and in messages
             beside their content; else such fields are left out and counted (docs/reliability.md).
+        salvage: keep the whole rows of a gzip or zstd file that is cut off. The cut is a refused line of no
+            length, `corrupt`; an incomplete line before it is `torn`. The checksum of the text went with
+            the rest of the file, so nothing but its grammar says that a row is right.
         threads: parsing threads, 0 = two.
         memory: bytes that what is remembered of the events may take, a number or a size such as `"256MB"`;
             the rest goes to files inside the store that have no name and end with the run. No limit when
@@ -132,6 +137,7 @@ def ingest(
             lateness_us=round(lateness_days * _DAY * _SECOND),
             keep_raw=keep_raw,
             keep_addresses=keep_addresses,
+            salvage=salvage,
             progress=progress,
             tables=opened,
             cursor=cursor,
@@ -183,6 +189,7 @@ def dry_run(
     until: str | None = None,
     window_days: float = 7.0,
     lateness_days: float = 1.0,
+    salvage: bool = False,
 ) -> Coverage:
     """Read feedback logs and say what is in them; nothing is written, no key is needed.
 
@@ -202,6 +209,7 @@ def dry_run(
             window_us=round(window_days * _DAY * _SECOND),
             lateness_us=round(lateness_days * _DAY * _SECOND),
             tables=opened,
+            salvage=salvage,
         )
     found = json.loads(text)
     joined = sum(count for state, count in found["states"].items() if state.startswith("attributed"))
