@@ -208,13 +208,20 @@ fn open_store(py: Python<'_>, path: PathBuf) -> PyResult<String> {
 
 /// Check every checksum and count of a store and its digest; returns what was checked as JSON.
 #[pyfunction]
-#[pyo3(signature = (path, *, key_file = None))]
-fn verify(py: Python<'_>, path: PathBuf, key_file: Option<PathBuf>) -> PyResult<String> {
+#[pyo3(signature = (path, *, key_file = None, memory = None))]
+fn verify(
+    py: Python<'_>,
+    path: PathBuf,
+    key_file: Option<PathBuf>,
+    memory: Option<&str>,
+) -> PyResult<String> {
+    let memory = memory.map(size).transpose()?;
     Ok(py.detach(|| {
         guarded(|| {
             json(&store::verify::verify(
                 &path,
                 &Secret::find(key_file.as_deref())?,
+                memory,
             )?)
         })
     })?)

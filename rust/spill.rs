@@ -11,6 +11,7 @@ pub mod seen;
 pub mod sorter;
 
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +43,8 @@ impl Place {
 
     /// An empty file without a name, with what to call it in errors.
     pub fn file(&self) -> Result<(File, PathBuf)> {
-        let name = format!("{:06}", MADE.fetch_add(1, Ordering::Relaxed));
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{made:06}", std::process::id()); // a reader may spill beside a writer
         let path = self.folder.join(name);
         let file = OpenOptions::new()
             .read(true)
@@ -51,8 +53,16 @@ impl Place {
             .mode(0o600)
             .open(&path)
             .map_err(Error::io(&path))?;
-        std::fs::remove_file(&path).map_err(Error::io(&path))?;
+        remove(&path)?;
         Ok((file, path))
+    }
+}
+
+/// Deletes a file that may be gone already: a name lasts a moment here, and the next writer deletes what it finds.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io(path)(error)),
+        _ => Ok(()),
     }
 }
 
@@ -121,6 +131,7 @@ mod tests {
         let (file, path) = place.file().unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!path.exists());
+        remove(&path).unwrap(); // whoever deletes it second
         std::fs::remove_dir_all(place.folder.parent().unwrap()).unwrap();
     }
 }

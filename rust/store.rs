@@ -190,7 +190,7 @@ impl Store {
             for entry in std::fs::read_dir(&folder).map_err(Error::io(&folder))? {
                 let path = entry.map_err(Error::io(&folder))?.path();
                 if !kept.contains(&path) {
-                    std::fs::remove_file(&path).map_err(Error::io(&path))?;
+                    spill::remove(&path)?;
                 }
             }
         }

@@ -39,6 +39,9 @@ def same(log: list[str], memory: str) -> None:
             raw = [{**report.raw, "store": "", "seconds": 0} for report in reports]
             assert raw[0] == raw[1]
         assert files(folder / "whole") == files(folder / "spilled")
+        found = events.verify(folder / "whole", memory=memory)
+        assert found == events.verify(folder / "whole")
+        assert found["digest"] == reports[0].digest
 
 
 @given(st.randoms(use_true_random=False), st.sampled_from(TINY), st.integers(1, 3))
@@ -78,6 +81,9 @@ def test_a_budget_that_is_no_size_is_refused(tmp_path, memory):
     with pytest.raises(ValueError, match=f'memory is "{memory}"; expected a size of at least one byte'):
         events.ingest(path, tmp_path / "store", memory=memory)
     assert not (tmp_path / "store").exists()
+    events.ingest(path, tmp_path / "store")
+    with pytest.raises(ValueError, match=f'memory is "{memory}"; expected a size of at least one byte'):
+        events.verify(tmp_path / "store", memory=memory)
 
 
 def test_no_room_for_what_is_spilled_leaves_the_last_commit(tmp_path):
@@ -107,3 +113,17 @@ def test_what_a_killed_run_may_have_left_is_deleted(tmp_path):
     logs.write(path, logs.good(4))
     events.ingest(path, tmp_path / "store")
     assert not left.exists()
+
+
+def test_a_store_is_checked_in_little_memory_while_it_is_written_to(tmp_path):
+    store, found = tmp_path / "store", []
+    before = events.ingest(logs.write(tmp_path / "1.jsonl", logs.good(4_000)), store)
+
+    def check(*done):
+        if not found:
+            found.append(events.verify(store, memory="20KB")["digest"])
+
+    second = logs.write(tmp_path / "2.jsonl", logs.good(4_000, 9_000))
+    assert events.ingest(second, store, memory="20KB", progress=check).committed
+    assert found == [before.digest]
+    assert list((store / "spill").iterdir()) == []

@@ -60,7 +60,9 @@ def survey(
 def open_store(path: str | PathLike[str]) -> str:
     """The newest ledger entry of a store as JSON."""
 
-def verify(path: str | PathLike[str], *, key_file: str | PathLike[str] | None = None) -> str:
+def verify(
+    path: str | PathLike[str], *, key_file: str | PathLike[str] | None = None, memory: str | None = None
+) -> str:
     """Check every checksum and count of a store and its digest; returns what was checked as JSON."""
 
 def erase(path: str | PathLike[str], user: str, *, key_file: str | PathLike[str] | None = None) -> str:

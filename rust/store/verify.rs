@@ -11,6 +11,7 @@ use crate::event::time;
 use crate::join::attribute::Windows;
 use crate::join::derive::derive;
 use crate::key::Secret;
+use crate::spill::Place;
 
 /// What was checked.
 #[derive(Clone, Debug, Serialize)]
@@ -27,8 +28,8 @@ pub struct Verified {
     pub balance: Balance,
 }
 
-/// Checks the newest commit of the store at `root`.
-pub fn verify(root: &Path, secret: &Secret) -> Result<Verified> {
+/// Checks the newest commit of the store at `root`; the join holds `memory` bytes, and the rest goes to disk there.
+pub fn verify(root: &Path, secret: &Secret, memory: Option<u64>) -> Result<Verified> {
     let ledger = open(root)?;
     let differs = |what: &str, found: String, expected: String| Error::Checksum {
         path: root.display().to_string(),
@@ -60,7 +61,8 @@ pub fn verify(root: &Path, secret: &Secret) -> Result<Verified> {
             "books that balance".to_owned(),
         ));
     }
-    let mut state = load::state(root, &ledger, secret, true, None)?;
+    let place = memory.map(|memory| Place::new(root, memory));
+    let mut state = load::state(root, &ledger, secret, true, place)?;
     let [shown, given] = state.lens();
     let rows = |parts: &[part::Part]| parts.iter().map(|part| part.rows).sum::<u64>();
     for (what, found, expected) in [

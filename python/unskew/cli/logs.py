@@ -21,6 +21,11 @@ from unskew.terminal import (
     refusals,
 )
 
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(help="Memory for what is remembered of the events, as 256MB; the rest goes to disk."),
+]
+
 
 @app.command()
 def ingest(
@@ -64,10 +69,7 @@ def ingest(
         bool,
         typer.Option("--salvage", help="Keep the rows of a gzip or zstd file that is cut off."),
     ] = False,
-    memory: Annotated[
-        str | None,
-        typer.Option(help="Memory for what is remembered of the events, as 256MB; the rest goes to disk."),
-    ] = None,
+    memory: MemoryOption = None,
     report: Annotated[Path | None, typer.Option(help="Write the full report as JSON here.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -119,12 +121,14 @@ def _found(result: dict[str, Any]) -> dict[str, Any]:
 
 
 @app.command()
-def verify(store: StoreArgument, key: KeyOption = None, as_json: JsonFlag = False) -> None:
+def verify(
+    store: StoreArgument, key: KeyOption = None, memory: MemoryOption = None, as_json: JsonFlag = False
+) -> None:
     """Check every file of a store against its checksum and print the store digest."""
     from unskew import events
 
     with stage("checking"):
-        result = events.verify(store, key_file=key)
+        result = events.verify(store, key_file=key, memory=memory)
     show(result, as_json, lambda: facts(f"{store} is whole", _found(result)))
 
 

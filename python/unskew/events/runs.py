@@ -227,18 +227,25 @@ def dry_run(
 
 
 def verify(
-    store: str | os.PathLike[str], *, key_file: str | os.PathLike[str] | None = None
+    store: str | os.PathLike[str],
+    *,
+    key_file: str | os.PathLike[str] | None = None,
+    memory: int | str | None = None,
 ) -> dict[str, Any]:
     """Check every checksum and count of a store, and its digest from the rows themselves.
+
+    Nothing in the store is changed. With `memory`, as in `ingest`, it must be writable: what is more goes to
+    files without a name inside it.
 
     Returns:
         store, ledger, generation, digest, files, bytes, impressions, feedback, balance.
 
     Raises:
         unskew._rust.ChecksumError: something is not what was committed; the message names the file.
-        ValueError: another key than the store's.
+        ValueError: another key than the store's, or `memory` is no size.
     """
-    checked: dict[str, Any] = json.loads(_rust.verify(os.fspath(store), key_file=key_file))
+    budget = None if memory is None else str(memory)
+    checked: dict[str, Any] = json.loads(_rust.verify(os.fspath(store), key_file=key_file, memory=budget))
     return checked
 
 
