@@ -18,7 +18,7 @@ fuzz_target!(
         let (checksum, bytes) = part::hash(&folder.join(&name)).expect("the file just written");
         ledger.parts.impressions.push(Part { path: name, rows: 1, bytes, checksum });
         let secret = Secret::new(&[7; 32]).expect("a key of 32 bytes");
-        let read = unskew::error::guarded(|| load::state(&folder, &ledger, &secret, false));
+        let read = unskew::error::guarded(|| load::state(&folder, &ledger, &secret, false, None));
         if matches!(read, Err(Error::Internal(_))) {
             std::process::abort();
         }
