@@ -58,6 +58,13 @@ def minilm():
     return str(Path(next(iter(spec.submodule_search_locations))) / "model")
 
 
+@pytest.fixture(scope="session")
+def features(tmp_path_factory):
+    """Folder of features that all workers of a run share, for encoding takes longest."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "features"
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """Torch on one thread, so that the same arguments give the same bits on any machine."""

@@ -21,9 +21,9 @@ def example():
 
 
 def test_linear_head_on_minilm_beats_the_shorter_reply_on_harmless_pairs(
-    example, minilm, real_data, tmp_path
+    example, minilm, real_data, features
 ):
-    result = example.run(real_data("hh_harmless"), minilm, tmp_path)
+    result = example.run(real_data("hh_harmless"), minilm, features)
     assert result.pairs == 1156
     assert result.shorter == pytest.approx(0.583, abs=0.0005)
     assert result.accuracy.mean() >= 0.595

@@ -77,8 +77,8 @@ def test_small_model_is_fine_tuned_and_compared_on_the_same_pairs(example, minil
 
 
 @pytest.mark.slow
-def test_brier_falls_from_naive_to_corrected_to_clean_on_harmless_pairs(example, minilm, real_data, tmp_path):
-    data = example.read(real_data("hh_harmless"), minilm, tmp_path)
+def test_brier_falls_from_naive_to_corrected_to_clean_on_harmless_pairs(example, minilm, real_data, features):
+    data = example.read(real_data("hh_harmless"), minilm, features)
     found = example.simulate(data, "by label")
     naive, corrected, clean = (found[name] for name in ("naive", "corrected", "clean"))
     assert ((naive > corrected) & (corrected > clean)).sum() >= 4

@@ -53,7 +53,7 @@ def run(store, *inputs, stdin=None):
     )
 
 
-@pytest.mark.parametrize("kills", [50, pytest.param(200, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.exhaustive)])
 def test_kill_at_random_instants_then_the_same_command_ends_in_the_same_store(tmp_path, kills):
     first, second = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
     big_log(second, 9_000)
