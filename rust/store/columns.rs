@@ -17,8 +17,8 @@ use crate::event::row::Key;
 
 /// Most rows in a batch.
 pub const BATCH_ROWS: usize = 16 << 10;
-/// Text bytes after which a batch is closed.
-pub const BATCH_BYTES: usize = 16 << 20;
+/// Text bytes after which a batch is closed: few enough to be written out of the cache that they were built in.
+pub const BATCH_BYTES: usize = 2 << 20;
 
 /// A column type: how it is stored and built.
 pub trait Column {
