@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -60,9 +61,12 @@ static int fault(const char *call, const char *path) {
 }
 
 static void note(const char *call, const char *one, const char *two, const void *bytes, size_t length) {
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
     int saved = errno;
+    pthread_mutex_lock(&one_at_a_time);
     dprintf(record, "%s\t%s\t%s\t%zu\n", call, one, two, length);
     if (length && REAL(write)(record, bytes, length) != (ssize_t)length) abort();
+    pthread_mutex_unlock(&one_at_a_time);
     errno = saved;
 }
 

@@ -1,13 +1,15 @@
-//! Writes a table as parts of batches; where they are cut depends on the rows alone.
+//! Writes a table as parts of batches, on a thread of its own; where they are cut depends on the rows alone.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{JoinHandle, spawn};
 
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, SchemaRef};
 
 use super::columns::{BATCH_BYTES, BATCH_ROWS};
 use super::part::{Part, PartWriter};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guarded};
 
 /// Bytes after which a part is closed.
 pub const PART_BYTES: u64 = 512 << 20;
@@ -41,10 +43,9 @@ pub struct Table<R> {
     pub rows: R,
     store: PathBuf,
     name: String,
-    part: Option<PartWriter>,
-    parts: Vec<Part>,
     held: usize,
     bytes: usize,
+    writer: Option<Writer>,
 }
 
 impl<R: Rows> Table<R> {
@@ -54,10 +55,9 @@ impl<R: Rows> Table<R> {
             rows: R::default(),
             store: store.to_owned(),
             name,
-            part: None,
-            parts: vec![],
             held: 0,
             bytes: 0,
+            writer: None,
         }
     }
 
@@ -68,38 +68,25 @@ impl<R: Rows> Table<R> {
         if self.held < BATCH_ROWS && self.bytes < BATCH_BYTES {
             return Ok(());
         }
-        self.flush()?;
-        if self
-            .part
-            .as_ref()
-            .is_some_and(|part| part.bytes() >= PART_BYTES)
-        {
-            self.cut()
-        } else {
-            Ok(())
-        }
+        self.flush()
     }
 
     /// Whether no row was pushed.
     pub fn is_empty(&self) -> bool {
-        self.held == 0 && self.part.is_none() && self.parts.is_empty()
+        self.held == 0 && self.writer.is_none()
     }
 
     fn flush(&mut self) -> Result<()> {
         (self.held, self.bytes) = (0, 0);
         let batch = self.rows.take().map_err(Error::arrow(&self.store))?;
-        self.open()?.write(&batch)
+        self.give(Order::Write(batch))
     }
 
-    fn open(&mut self) -> Result<&mut PartWriter> {
-        let part = match self.part.take() {
-            Some(part) => part,
-            None => {
-                let name = format!("{}-{:04}.arrow", self.name, self.parts.len());
-                PartWriter::create(&self.store, &name, &R::schema())?
-            }
-        };
-        Ok(self.part.insert(part))
+    fn give(&mut self, order: Order) -> Result<()> {
+        let writer = &mut self.writer;
+        let writer = writer
+            .get_or_insert_with(|| Writer::new(self.store.clone(), self.name.clone(), R::schema()));
+        writer.give(order)
     }
 
     /// Ends the part, so that the next row begins another.
@@ -107,18 +94,94 @@ impl<R: Rows> Table<R> {
         if self.held > 0 {
             self.flush()?;
         }
-        if let Some(part) = self.part.take() {
-            self.parts.push(part.finish()?);
-        }
-        Ok(())
+        self.give(Order::Cut)
     }
 
     /// The parts; with `always`, at least one even without rows.
     pub fn finish(mut self, always: bool) -> Result<Vec<Part>> {
-        if always && self.parts.is_empty() {
-            self.open()?;
+        if always && self.is_empty() {
+            self.give(Order::Open)?;
         }
-        self.cut()?;
-        Ok(self.parts)
+        if !self.is_empty() {
+            self.cut()?;
+        }
+        self.writer.map_or(Ok(vec![]), Writer::finish)
     }
+}
+
+/// What the thread is to do.
+enum Order {
+    /// Begin a part if none is open.
+    Open,
+    /// Add a batch to the part.
+    Write(RecordBatch),
+    /// End the part if one is open.
+    Cut,
+}
+
+/// The thread; when it is dropped, the part that is open stays without an end, and nobody will name it.
+struct Writer {
+    orders: Option<SyncSender<Order>>,
+    parts: Option<JoinHandle<Result<Vec<Part>>>>,
+}
+
+impl Writer {
+    fn new(store: PathBuf, name: String, schema: SchemaRef) -> Self {
+        let (send, orders) = sync_channel(1);
+        let work = move || guarded(|| write(&store, &name, &schema, &orders));
+        Self {
+            orders: Some(send),
+            parts: Some(spawn(work)),
+        }
+    }
+
+    fn give(&mut self, order: Order) -> Result<()> {
+        match &self.orders {
+            Some(orders) if orders.send(order).is_ok() => Ok(()),
+            _ => self.end().map(drop),
+        }
+    }
+
+    fn finish(mut self) -> Result<Vec<Part>> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<Vec<Part>> {
+        self.orders = None;
+        let gone = || Err(Error::Internal("a writer has ended already".to_owned()));
+        let parts = self.parts.take().map(JoinHandle::join);
+        parts.map_or_else(gone, |parts| parts.unwrap_or_else(|_| gone()))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        drop(self.end()); // nothing is written once the table is gone
+    }
+}
+
+fn write(
+    store: &Path,
+    name: &str,
+    schema: &SchemaRef,
+    orders: &Receiver<Order>,
+) -> Result<Vec<Part>> {
+    let (mut parts, mut open) = (Vec::new(), None);
+    for order in orders {
+        let cut = matches!(order, Order::Cut);
+        let mut part = match open.take() {
+            Some(part) => part,
+            None if cut => continue,
+            None => PartWriter::create(store, &format!("{name}-{:04}.arrow", parts.len()), schema)?,
+        };
+        if let Order::Write(batch) = &order {
+            part.write(batch)?;
+        }
+        if cut || part.bytes() >= PART_BYTES {
+            parts.push(part.finish()?);
+        } else {
+            open = Some(part);
+        }
+    }
+    Ok(parts)
 }
