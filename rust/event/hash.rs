@@ -29,6 +29,11 @@ impl Key {
         Self(xxh3_128(bytes).to_le_bytes())
     }
 
+    /// The first eight of the bytes, ordered as keys are; most keys differ in them.
+    pub fn head(&self) -> u64 {
+        (u128::from_be_bytes(self.0) >> 64) as u64
+    }
+
     /// Eight of the bytes, for hash tables.
     pub fn short(&self) -> u64 {
         u128::from_le_bytes(self.0) as u64

@@ -64,10 +64,16 @@ impl Groups {
     /// The groups that the live events and the pairs need.
     pub fn new(rows: &Rows) -> Self {
         let shown = |row: &u32| rows.response(*row);
-        let mut by_request: Vec<u32> = rows.shown.standing().collect();
-        let request = |row: &u32| rows.in_request(*row);
-        by_request.retain(|row| request(row).is_some_and(|(key, ..)| key != Key::default()));
-        by_request.sort_unstable_by_key(request);
+        let with_request = rows.shown.standing().filter_map(|row| {
+            let (request, ..) = rows.in_request(row)?;
+            (request != Key::default()).then(|| (request.head(), row))
+        });
+        let mut heads: Vec<(u64, u32)> = with_request.collect();
+        heads.sort_unstable_by(|(head, row), (other, next)| {
+            let order = |row: u32| rows.in_request(row);
+            head.cmp(other).then_with(|| order(*row).cmp(&order(*next)))
+        });
+        let by_request = heads.into_iter().map(|(_, row)| row).collect();
         let mut by_session = Vec::new();
         let about_session = |row| rows.event(row).is_some_and(|e| e.about == About::Session);
         if rows.events.standing().any(about_session) {
