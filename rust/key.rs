@@ -26,6 +26,8 @@ pub enum Space {
     Event = 3,
     /// Lines that were refused.
     Line = 4,
+    /// People and sessions, while a run lasts; what is stored is their pseudonym.
+    Person = 5,
 }
 
 /// The key of pseudonyms and ids; never printed, never written into a store.

@@ -11,7 +11,7 @@ use super::tree::Node;
 use super::typed::{missing, wrong};
 use crate::event::Bad;
 use crate::event::row::{Feedback, Impression, Key, Span};
-use crate::key::Secret;
+use crate::key::{Secret, Space};
 use crate::mapping::{Draft, Found, Make, Mapping};
 
 /// A parsed line.
@@ -60,8 +60,8 @@ pub struct Parser {
     pub(super) addresses: u64,
     /// Kept from one look for them to the next.
     pub(super) nodes: Vec<Node>,
-    users: HashMap<String, Key>,
-    sessions: HashMap<String, Key>,
+    /// Pseudonyms of users and of sessions, by keyed hashes of their ids.
+    people: [HashMap<Key, Key>; 2],
 }
 
 impl Parser {
@@ -74,8 +74,7 @@ impl Parser {
             keep_addresses: false,
             addresses: 0,
             nodes: Vec::new(),
-            users: HashMap::new(),
-            sessions: HashMap::new(),
+            people: Default::default(),
         }
     }
 
@@ -170,19 +169,21 @@ impl Parser {
     }
 
     pub(super) fn person(&mut self, role: &'static str, id: &str) -> Key {
+        let hash = self.secret.id(&self.source, Space::Person, id);
+        let [users, sessions] = &mut self.people;
         let known = if role == Field::User.name() {
-            &mut self.users
+            users
         } else {
-            &mut self.sessions
+            sessions
         };
-        if let Some(key) = known.get(id) {
+        if let Some(key) = known.get(&hash) {
             return *key;
         }
         let key = self.secret.person(&self.source, role, id);
         if known.len() >= CACHED {
             known.clear();
         }
-        known.insert(id.to_owned(), key);
+        known.insert(hash, key);
         key
     }
 }

@@ -167,11 +167,11 @@ impl Line<'_, '_> {
         let Value::Raw(raw) = self.fields.get(Field::Offered) else {
             return Ok(None);
         };
-        let kinds: Vec<Cow<'_, str>> =
+        let kinds: Vec<Text<'_>> =
             serde_json::from_str(raw).map_err(|_| wrong(Field::Offered, "a list of kinds"))?;
         kinds
             .iter()
-            .try_fold(0, |mask, name| {
+            .try_fold(0, |mask, Text(name)| {
                 let unknown = || {
                     Bad::new(
                         Reason::UnknownKind,
@@ -179,7 +179,7 @@ impl Line<'_, '_> {
                         "a kind of feedback that does not exist",
                     )
                 };
-                Ok(mask | Kind::named(name).ok_or_else(unknown)?.mask())
+                Ok(mask | Kind::named(name.as_ref()).ok_or_else(unknown)?.mask())
             })
             .map(Some)
     }
