@@ -3,8 +3,11 @@
 import json
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from unskew.data import Store
 
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMATS = ("jsonl", "csv", "parquet", "trl")
+STEP = 1 << 14
+"""Least rows at a time, and in a row group of Parquet."""
 
 
 def export(
@@ -51,18 +56,12 @@ def export(
         return {"pairs": rows, "bytes": path.stat().st_size, **told}
     if table not in opened.ledger["parts"]:
         raise ValueError(f"table is {table!r}; this store has {', '.join(sorted(opened.ledger['parts']))}")
-    content = _readable(_standing(opened.table(table)))
+    pieces = (_readable(_standing(piece)) for piece in _pieces(opened, table))
     if form == "jsonl":
-        _write_lines(path, (row for batch in content.to_batches(4096) for row in batch.to_pylist()))
-    elif form == "csv":
-        import pyarrow.csv
-
-        pyarrow.csv.write_csv(content, path)
+        rows = _write_lines(path, (row for piece in pieces for row in piece.to_pylist()))
     else:
-        import pyarrow.parquet
-
-        pyarrow.parquet.write_table(content, path)
-    return {"rows": content.num_rows, "bytes": path.stat().st_size}
+        rows = _write_columns(path, pieces, form)
+    return {"rows": rows, "bytes": path.stat().st_size}
 
 
 def debiased_pairs(store: Store, accept_red: str | None = None) -> Iterator[dict[str, Any]]:
@@ -113,6 +112,23 @@ def _write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> int:
     return count
 
 
+def _pieces(store: Store, table: str) -> "Iterator[pa.Table]":
+    """The rows of a table, some at a time, at least once; read, not mapped, so that memory holds no more."""
+    import pyarrow as pa
+
+    held: list[pa.RecordBatch] = []
+    schema = pa.schema([])
+    for part in store.ledger["parts"][table]:
+        with pa.OSFile(str(store.path / part["path"])) as source, pa.ipc.open_stream(source) as batches:
+            schema = batches.schema
+            for batch in batches:
+                held.append(batch)
+                if sum(map(len, held)) >= STEP:
+                    yield pa.Table.from_batches(held)
+                    held = []
+    yield pa.Table.from_batches(held, schema)
+
+
 def _standing(table: "pa.Table") -> "pa.Table":
     """Without the blanks that stand where a person was erased; no other row has an empty id."""
     import pyarrow.compute as pc
@@ -121,12 +137,42 @@ def _standing(table: "pa.Table") -> "pa.Table":
     return table.filter(pc.not_equal(table[names[0]], "")) if names else table
 
 
+def _write_columns(path: Path, pieces: "Iterator[pa.Table]", form: str) -> int:
+    """CSV or Parquet, piece by piece; there is at least one."""
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    writers = {"csv": pyarrow.csv.CSVWriter, "parquet": pyarrow.parquet.ParquetWriter}
+    first = next(pieces)
+    rows = 0
+    with writers[form](path, first.schema) as writer:
+        for piece in chain([first], pieces):
+            writer.write_table(piece)
+            rows += piece.num_rows
+    return rows
+
+
 def _readable(table: "pa.Table") -> "pa.Table":
     """Binary columns as hexadecimal text."""
     import pyarrow as pa
 
     for index, name in enumerate(table.schema.names):
         if pa.types.is_fixed_size_binary(table.schema.field(index).type):
-            text = [None if value is None else value.hex() for value in table[name].to_pylist()]
-            table = table.set_column(index, name, pa.array(text, pa.string()))
+            table = table.set_column(
+                index, name, pa.chunked_array(map(_hex, table[name].chunks), pa.string())
+            )
     return table
+
+
+def _hex(keys: "pa.FixedSizeBinaryArray") -> "pa.StringArray":
+    """Two digits a byte, null where there is none."""
+    import pyarrow as pa
+
+    width, digits = keys.type.byte_width, np.frombuffer(b"0123456789abcdef", np.uint8)
+    whole = np.frombuffer(keys.buffers()[1] or b"", np.uint8)
+    taken = whole[keys.offset * width : (keys.offset + len(keys)) * width]
+    text = np.stack([digits[taken >> 4], digits[taken & 15]], axis=1)
+    places = np.arange(len(keys) + 1, dtype=np.int32) * (2 * width)
+    absent = keys.is_null().to_numpy(zero_copy_only=False) if keys.null_count else None
+    valid = None if absent is None else pa.py_buffer(np.packbits(~absent, bitorder="little"))
+    return pa.StringArray.from_buffers(len(keys), pa.py_buffer(places), pa.py_buffer(text), valid)

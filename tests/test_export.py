@@ -1,0 +1,48 @@
+"""Rows out of a store, in every format and in pieces of any size."""
+
+import json
+
+import pytest
+
+from logs import good, write
+from unskew import events, export
+from unskew.data import Store
+
+pytestmark = pytest.mark.usefixtures("keyed")
+
+
+def told(value):
+    return value.hex() if isinstance(value, bytes) else value
+
+
+@pytest.mark.parametrize("step", [1, 30, 1 << 14])
+@pytest.mark.parametrize("table", ["impressions", "feedback", "observations"])
+def test_every_format_gives_the_rows_of_the_table_with_keys_in_hexadecimal(
+    tmp_path, monkeypatch, step, table
+):
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    monkeypatch.setattr(export, "STEP", step)
+    store = tmp_path / "store"
+    for run in range(3):  # a part each
+        events.ingest(write(tmp_path / f"{run}.jsonl", good(20, 100 * run)), store)
+    rows = Store.open(store).table(table).to_pylist()
+    expected = [{name: told(value) for name, value in row.items()} for row in rows]
+    assert export.export(store, tmp_path / "rows.parquet", form="parquet", table=table)["rows"] == len(rows)
+    assert pyarrow.parquet.read_table(tmp_path / "rows.parquet").to_pylist() == expected
+    export.export(store, tmp_path / "rows.jsonl", table=table)
+    lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
+    assert lines == json.loads(json.dumps(expected, default=str))
+    if table != "observations":  # CSV has no lists
+        assert export.export(store, tmp_path / "rows.csv", form="csv", table=table)["rows"] == len(rows)
+        assert pyarrow.csv.read_csv(tmp_path / "rows.csv").num_rows == len(rows)
+
+
+def test_a_table_without_rows_has_its_columns(tmp_path):
+    import pyarrow.parquet
+
+    events.ingest(write(tmp_path / "log.jsonl", good(1)), tmp_path / "store")
+    told = export.export(tmp_path / "store", tmp_path / "pairs.parquet", form="parquet", table="pairs")
+    assert told["rows"] == 0
+    assert "key_a" in pyarrow.parquet.read_table(tmp_path / "pairs.parquet").schema.names
