@@ -1,6 +1,6 @@
 """Ingestion of the same log in every format: what the way through JSON lines costs.
 
-The log of `bench_ingest` as JSON lines, JSON array, CSV, Parquet and Arrow table in memory. The digests of
+The log of `event_log` as JSON lines, JSON array, CSV, Parquet and Arrow table in memory. The digests of
 the stores are compared before any time is printed; megabytes are those of the JSON lines, so rates compare.
 
     python benches/bench_formats.py [--gigabytes 0.2] [--rounds 3]
@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench_ingest import generate
+from event_log import generate
 from unskew import events
 
 

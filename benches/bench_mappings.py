@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench_ingest import generate
+from event_log import generate
 from unskew import events
 from unskew.mappings.table import COLUMNS
 

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench_ingest import generate
+from event_log import generate
 
 CODE = """
 import json, os, sys, time

@@ -1,0 +1,294 @@
+"""The peers of ingestion, each as its expert would write it: explicit schemas, only the columns of the job.
+
+`PARSERS` read a log to columns and return the rows and the bytes of the field `response`. `JOBS` do the whole
+job of `bench_ingest` and write Parquet with snappy; `answer` says what is in it. All use two threads.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+THREADS = 2
+WEEK = 7 * 24 * 3600
+SCHEMA = {
+    "type": "VARCHAR", "id": "VARCHAR", "request": "VARCHAR", "user": "VARCHAR", "session": "VARCHAR",
+    "shown_at": "VARCHAR", "model": "VARCHAR", "surface": "VARCHAR", "lang": "VARCHAR", "slot": "INTEGER",
+    "n_slots": "INTEGER", "policy_prob": "DOUBLE", "prompt": "VARCHAR", "response": "VARCHAR",
+    "kind": "VARCHAR", "value": "BOOLEAN", "at": "VARCHAR",
+}  # fmt: skip
+KEPT = [name for name in SCHEMA if name not in ("type", "kind", "value", "at", "shown_at")]
+TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+Found = dict[str, int]
+
+
+def arrow_schema() -> Any:
+    """The schema for whoever reads Arrow."""
+    import pyarrow as pa
+
+    types = {"VARCHAR": pa.string(), "INTEGER": pa.int32(), "DOUBLE": pa.float64(), "BOOLEAN": pa.bool_()}
+    return pa.schema([(name, types[kind]) for name, kind in SCHEMA.items()])
+
+
+def polars_schema() -> dict[str, Any]:
+    """The schema for polars."""
+    import polars as pl
+
+    types = {"VARCHAR": pl.String, "INTEGER": pl.Int32, "DOUBLE": pl.Float64, "BOOLEAN": pl.Boolean}
+    return {name: types[kind] for name, kind in SCHEMA.items()}
+
+
+def summed(batches: Iterable[Any]) -> Found:
+    """Rows and text of Arrow batches."""
+    import pyarrow.compute as pc
+
+    rows = text = 0
+    for batch in batches:
+        rows += batch.num_rows
+        text += pc.sum(pc.binary_length(batch["response"])).as_py() or 0
+    return {"rows": rows, "text": text}
+
+
+def datafusion_context() -> Any:
+    """DataFusion with as many partitions as threads."""
+    from datafusion import SessionConfig, SessionContext
+
+    return SessionContext(SessionConfig().with_target_partitions(THREADS))
+
+
+def datafusion_batches(log: str) -> Iterator[Any]:
+    """Batches of DataFusion's stream."""
+    frame = datafusion_context().read_json(log, schema=arrow_schema(), file_extension=Path(log).suffix)
+    for batch in frame.execute_stream():
+        yield batch.to_pyarrow()
+
+
+def parse_datafusion(log: str) -> Found:
+    """A stream of batches."""
+    return summed(datafusion_batches(log))
+
+
+def parse_duckdb(log: str) -> Found:
+    """Into a table, which is faster than its stream."""
+    db = duckdb_with(log)
+    row = db.execute("select count(*), sum(strlen(response)) from log").fetchone()
+    return {"rows": row[0], "text": int(row[1])}
+
+
+def parse_polars(log: str) -> Found:
+    """The streaming engine, all columns."""
+    import polars as pl
+
+    frame = pl.scan_ndjson(log, schema=polars_schema()).collect(engine="streaming")
+    return {"rows": frame.height, "text": int(frame["response"].str.len_bytes().sum())}
+
+
+def parse_pyarrow(log: str) -> Found:
+    """The stream of `open_json`."""
+    import pyarrow as pa
+    from pyarrow import json
+
+    pa.set_cpu_count(THREADS)
+    schema = json.ParseOptions(explicit_schema=arrow_schema(), unexpected_field_behavior="ignore")
+    return summed(json.open_json(log, json.ReadOptions(block_size=4 << 20), schema))
+
+
+def parse_datasets(log: str) -> Found:
+    """The stream of `load_dataset`, which wants all fields."""
+    from datasets import Features, List, Value, load_dataset
+
+    types = {"VARCHAR": "string", "INTEGER": "int32", "DOUBLE": "float64", "BOOLEAN": "bool"}
+    fields = {name: Value(types[kind]) for name, kind in SCHEMA.items()}
+    nested = {"offered": List(Value("string")), "meta": {"trace": Value("string"), "tokens": Value("int64")}}
+    features = Features(fields | nested)
+    rows = load_dataset("json", data_files=log, split="train", streaming=True, features=features)
+    return summed(rows.with_format("arrow").iter(batch_size=16_384))
+
+
+PARSERS: dict[str, Callable[[str], Found]] = {
+    "datafusion": parse_datafusion,
+    "duckdb": parse_duckdb,
+    "polars": parse_polars,
+    "pyarrow": parse_pyarrow,
+    "datasets": parse_datasets,
+}
+
+
+def duckdb_with(log: str) -> Any:
+    """DuckDB with the log in a table."""
+    import duckdb
+
+    db = duckdb.connect()
+    db.execute(f"set threads={THREADS}; set preserve_insertion_order=false; set timezone='UTC'")
+    db.execute(
+        f"create table log as select * from read_json('{log}', format='newline_delimited', columns={SCHEMA})"
+    )
+    return db
+
+
+def job_duckdb(log: str, out: str) -> None:
+    """One pass over the file into a table, then the join."""
+    db = duckdb_with(log)
+    db.execute("""
+        create table seen as
+        select response, bool_or(kind = 'copy') as copied,
+               arg_max(value, happened) filter (kind = 'thumbs') as liked
+        from (select distinct on (f.id) f.id, f.response, f.kind, f.value, f."at"::timestamptz as happened,
+                     date_diff('second', i.shown_at::timestamptz, f."at"::timestamptz) as delay
+              from log f join log i on f.response = i.id
+              where f.type = 'feedback' and i.type = 'impression')
+        where delay between 0 and 604800 group by response""")
+    db.execute(f"""
+        copy (select i.*, s.liked is not null as rated, s.liked, coalesce(s.copied, false) as copied
+              from (select distinct on (id) {", ".join(KEPT)}, shown_at::timestamptz as shown_at
+                    from log where type = 'impression') i left join seen s on s.response = i.id)
+        to '{out}/out.parquet' (format parquet, compression snappy)""")
+
+
+def job_polars(log: str, out: str) -> None:
+    """Read at once, then lazily, streaming where it can."""
+    import polars as pl
+
+    lines = pl.read_ndjson(log, schema=polars_schema()).lazy()
+
+    def when(name: str) -> pl.Expr:
+        return pl.col(name).str.to_datetime(TIME, time_unit="us")
+
+    shown = (
+        lines.filter(pl.col("type") == "impression").select(*KEPT, when("shown_at")).unique("id", keep="any")
+    )
+    events = (
+        lines.filter(pl.col("type") == "feedback")
+        .select("id", "response", "kind", "value", when("at"))
+        .unique("id", keep="any")
+    )
+    delay = pl.col("at") - pl.col("shown_at")
+    thumbs = pl.col("kind") == "thumbs"
+    last = pl.col("value").filter(thumbs).sort_by(pl.col("at").filter(thumbs)).last()
+    seen = (
+        events.join(shown.select(pl.col("id").alias("response"), "shown_at"), on="response")
+        .filter((delay >= pl.duration(seconds=0)) & (delay <= pl.duration(seconds=WEEK)))
+        .group_by("response")
+        .agg(last.alias("liked"), (pl.col("kind") == "copy").any().alias("copied"))
+    )
+    labelled = shown.join(seen, left_on="id", right_on="response", how="left").with_columns(
+        pl.col("liked").is_not_null().alias("rated"), pl.col("copied").fill_null(False)
+    )
+    labelled.sink_parquet(f"{out}/out.parquet", compression="snappy")
+
+
+def job_datafusion(log: str, out: str) -> None:
+    """SQL over the file."""
+    db = datafusion_context()
+    db.register_json("log", log, schema=arrow_schema(), file_extension=Path(log).suffix)
+    columns = ", ".join(f'"{name}"' for name in KEPT)
+    db.sql(f"""
+        copy (
+            with shown as (select distinct on (id) {columns}, shown_at::timestamp as shown_at
+                           from log where type = 'impression' order by id),
+            events as (select distinct on (id) id, response, kind, value, "at"::timestamp as happened
+                       from log where type = 'feedback' order by id),
+            seen as (select e.response, bool_or(e.kind = 'copy') as copied,
+                            last_value(e.value order by e.happened) filter (where e.kind = 'thumbs') as liked
+                     from events e join shown s on e.response = s.id
+                     where e.happened >= s.shown_at and e.happened <= s.shown_at + interval '7 days'
+                     group by e.response)
+            select i.*, s.liked is not null as rated, s.liked, coalesce(s.copied, false) as copied
+            from shown i left join seen s on s.response = i.id
+        ) to '{out}/out.parquet' stored as parquet options ('format.compression' 'snappy')""").collect()
+
+
+def job_composite(log: str, out: str) -> None:
+    """An expert's pieces: DataFusion reads, a set and a dict know ids, numpy joins, a thread writes Parquet.
+
+    Text goes out as it comes; the labels follow in a file of their own, row by row.
+    """
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    written: queue.Queue[Any] = queue.Queue(2)
+
+    def write() -> None:
+        writer = None
+        while (table := written.get()) is not None:
+            writer = writer or pq.ParquetWriter(f"{out}/out.parquet", table.schema, compression="snappy")
+            writer.write_table(table)
+        if writer:
+            writer.close()
+
+    def seconds(texts: Any) -> Any:
+        return pc.cast(pc.strptime(texts, TIME, "s"), pa.int64()).to_numpy(zero_copy_only=False)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    row_of: dict[str, int] = {}
+    known: set[str] = set()
+    shown, about, values, copies, times = [], [], [], [], []
+    for batch in datafusion_batches(log):
+        is_shown = pc.equal(batch["type"], "impression")
+        rows, given = batch.filter(is_shown), batch.filter(pc.invert(is_shown))
+        fresh = []
+        for place, name in enumerate(rows["id"].to_pylist()):
+            if name not in row_of:
+                row_of[name] = len(row_of)
+                fresh.append(place)
+        rows = rows if len(fresh) == rows.num_rows else rows.take(pa.array(fresh, pa.int64()))
+        shown.append(seconds(rows["shown_at"]))
+        written.put(
+            pa.table(rows.select(KEPT)).append_column("shown_at", pc.strptime(rows["shown_at"], TIME, "us"))
+        )
+        new = []
+        for place, name in enumerate(given["id"].to_pylist()):
+            if name not in known:
+                known.add(name)
+                new.append(place)
+        given = given if len(new) == given.num_rows else given.take(pa.array(new, pa.int64()))
+        about.extend(given["response"].to_pylist())
+        values.append(pc.fill_null(given["value"], False).to_numpy(zero_copy_only=False))
+        copies.append(pc.equal(given["kind"], "copy").to_numpy(zero_copy_only=False))
+        times.append(seconds(given["at"]))
+    written.put(None)
+    row = np.fromiter((row_of.get(name, -1) for name in about), np.int64, len(about))
+    at, value, copy = (np.concatenate(parts) for parts in (times, values, copies))
+    delay = at - np.concatenate(shown)[row]
+    kept = np.flatnonzero((row >= 0) & (delay >= 0) & (delay <= WEEK))
+    kept = kept[np.argsort(at[kept], kind="stable")]
+    rated, liked, copied = (np.zeros(len(row_of), bool) for _ in range(3))
+    copied[row[kept[copy[kept]]]] = True
+    thumbs = kept[~copy[kept]]
+    rated[row[thumbs]] = True
+    liked[row[thumbs]] = value[thumbs]  # of several to one row the last stands
+    labels = {"rated": rated, "liked": pa.array(liked, mask=~rated), "copied": copied}
+    pq.write_table(pa.table(labels), f"{out}/labels.parquet")
+    thread.join()
+
+
+JOBS: dict[str, Callable[[str, str], None]] = {
+    "duckdb": job_duckdb,
+    "polars": job_polars,
+    "datafusion": job_datafusion,
+    "composite": job_composite,
+}
+
+
+def answer(out: str) -> Found:
+    """What a job of a peer wrote."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    labels = Path(out, "labels.parquet")
+    table = pq.read_table(
+        labels if labels.exists() else f"{out}/out.parquet", columns=["rated", "liked", "copied"]
+    )
+    response = pq.read_table(f"{out}/out.parquet", columns=["response"])["response"]
+    return {
+        "responses": len(response),
+        "rated": pc.sum(table["rated"]).as_py(),
+        "liked": pc.sum(table["liked"]).as_py(),
+        "copied": pc.sum(table["copied"]).as_py(),
+        "text": pc.sum(pc.binary_length(response)).as_py(),
+    }
