@@ -200,7 +200,9 @@ def main() -> None:
                 generate(log, options.gigabytes)
             reader = options.reader or side_by_side.reader()
             parts += ["### Reading alone\n", bench_parse.plain(log, options.rounds, reader)]
+            print(parts[-1], flush=True)
             parts += ["### Compressed\n", bench_parse.packed(folder, options.rounds, reader)]
+            print(parts[-1], flush=True)
             parts += ["### The full job\n", jobs(log, options.rounds, reader, folder)]
     told = f"`python benches/bench_ingest.py`, two threads each; {side_by_side.machine(VERSIONS)}.\n"
     text = "\n".join([told, *parts])
