@@ -2,7 +2,10 @@
 
 use std::cmp::Ordering;
 
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Bytes that most rows take.
+const ROW: usize = 2 << 10;
 
 /// A 128-bit hash: an id under the store's key, a person under HMAC, or the content of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,34 +44,39 @@ impl Key {
 }
 
 /// Hash of a sequence of optional fields; lengths and absences are part of it.
-#[derive(Default)]
-pub struct RowHash(Xxh3Default);
+pub struct RowHash(Vec<u8>);
+
+impl Default for RowHash {
+    fn default() -> Self {
+        Self(Vec::with_capacity(ROW))
+    }
+}
 
 impl RowHash {
     /// Adds bytes of variable length.
     pub fn text(&mut self, text: Option<&str>) -> &mut Self {
         self.int(text.map(|text| text.len() as i64));
-        self.0.update(text.unwrap_or_default().as_bytes());
+        self.0.extend(text.unwrap_or_default().as_bytes());
         self
     }
 
     /// Adds a key.
     pub fn key(&mut self, key: Option<Key>) -> &mut Self {
-        self.0.update(&[u8::from(key.is_some())]);
-        self.0.update(&key.unwrap_or_default().0);
+        self.0.push(u8::from(key.is_some()));
+        self.0.extend(key.unwrap_or_default().0);
         self
     }
 
     /// Adds an integer.
     pub fn int(&mut self, value: Option<i64>) -> &mut Self {
-        self.0.update(&[u8::from(value.is_some())]);
-        self.0.update(&value.unwrap_or_default().to_le_bytes());
+        self.0.push(u8::from(value.is_some()));
+        self.0.extend(value.unwrap_or_default().to_le_bytes());
         self
     }
 
     /// The hash.
     pub fn done(&self) -> Key {
-        Key(self.0.digest128().to_le_bytes())
+        Key::of(&self.0)
     }
 }
 

@@ -12,6 +12,8 @@ use super::records::{Batch, Record, is_blank};
 use crate::event::{Bad, Reason};
 use crate::mapping::UNMAPPED;
 
+/// Bytes of a line that is rather short.
+const SHORT: usize = 256;
 const UNENDED: &str = "the last record has no line end, so it may be cut; add one if it is whole";
 
 /// What a record turned out to be; a canonical line is one record.
@@ -180,7 +182,7 @@ fn cut(piece: Piece) -> Batch {
             };
         }
     };
-    let mut records = Vec::new();
+    let mut records = Vec::with_capacity(bytes.len() / SHORT);
     let mut from = 0;
     let ends = memchr::memchr_iter(b'\n', &bytes).map(|at| (at, true));
     for (to, whole) in ends.chain((!terminated).then_some((bytes.len(), false))) {
