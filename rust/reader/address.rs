@@ -65,7 +65,17 @@ pub fn may_hold(raw: &str, nodes: &mut Vec<Node>) -> bool {
                 || is_network(&text)
         })
     };
-    grow(raw, nodes) && nodes.iter().any(may)
+    has_sign(raw) && grow(raw, nodes) && nodes.iter().any(may)
+}
+
+/// Whether anything stands in a JSON value without which there is no address: the marks of mail and of IP addresses,
+/// letters of the names, an escape, or what may be JSON in a string.
+fn has_sign(raw: &str) -> bool {
+    raw.as_bytes().windows(2).any(|pair| match pair {
+        [_, b'@' | b'%' | b'.' | b'\\'] | [b'"', b' ' | b'{' | b'['] => true,
+        [before, b':'] => *before != b'"', // that of a member follows its name, and IPv6 has two
+        _ => names_begin(pair),
+    })
 }
 
 /// A JSON text on its way to a copy, the innermost last where texts lie in texts.
@@ -184,14 +194,15 @@ fn is_json(text: &str) -> bool {
     text.trim_start_matches(' ').starts_with(['{', '[']) && grow(text, &mut Vec::new())
 }
 
+/// Whether one of the pairs of letters that the names need: ip, mail, remote, forwarded. Most texts have none.
+fn names_begin(pair: &[u8]) -> bool {
+    let pair = [0, 1].map(|at| pair.get(at).unwrap_or(&0).to_ascii_lowercase());
+    matches!(&pair, b"ip" | b"ma" | b"mo" | b"fo")
+}
+
 /// Whether a field of this name holds an address.
 fn names_address(name: &str) -> bool {
-    // Most texts are let through by the pairs of letters that are not in them: ip, mail, remote, forwarded.
-    let pair = |pair: &[u8]| {
-        let pair = [0, 1].map(|at| pair.get(at).unwrap_or(&0).to_ascii_lowercase());
-        matches!(&pair, b"ip" | b"ma" | b"mo" | b"fo")
-    };
-    if name.len() > LONGEST || !name.as_bytes().windows(2).any(pair) {
+    if name.len() > LONGEST || !name.as_bytes().windows(2).any(names_begin) {
         return false;
     }
     let (mut words, mut lower) = (vec![String::new()], false);

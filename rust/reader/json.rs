@@ -72,6 +72,8 @@ pub enum Value<'de> {
 #[derive(Debug, Default)]
 pub struct Fields<'de> {
     values: [Value<'de>; FIELDS],
+    /// Mask of the fields that were set.
+    pub known: u32,
     /// Keys that the format does not know, with their values as written, in the order of the line.
     pub unknown: Vec<(Cow<'de, str>, &'de str)>,
 }
@@ -84,6 +86,7 @@ impl<'de> Fields<'de> {
 
     /// Gives a field its value.
     pub fn set(&mut self, field: Field, value: Value<'de>) {
+        self.known |= field.mask();
         if let Some(slot) = self.values.get_mut(field as usize) {
             *slot = value;
         }

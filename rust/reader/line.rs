@@ -109,14 +109,14 @@ impl Parser {
     fn row(&mut self, line: &str, arena: &mut String) -> Result<Row, Bad> {
         let mut fields = scan(line, arena)?;
         let kind = match fields.get(Field::Type) {
-            Value::Text(span) => span.of(arena).to_owned(),
+            Value::Text(span) => span.of(arena),
             Value::Absent | Value::Null => return Err(missing(Field::Type)),
             _ => return Err(wrong(Field::Type, "a string")),
         };
-        let known = match kind.as_str() {
-            "impression" => IMPRESSION,
-            "feedback" => FEEDBACK,
-            "choice" => CHOICE,
+        let (make, known) = match kind {
+            "impression" => (Make::Impression, IMPRESSION),
+            "feedback" => (Make::Feedback, FEEDBACK),
+            "choice" => (Make::Choice, CHOICE),
             "gold" => {
                 return Err(wrong(
                     Field::Type,
@@ -125,17 +125,13 @@ impl Parser {
             }
             _ => return Err(wrong(Field::Type, "one of impression, feedback, choice")),
         };
+        let foreign = fields.known & !known;
         for field in Field::ALL {
-            if known & field.mask() == 0 && fields.get(*field) != Value::Absent {
+            if foreign & field.mask() != 0 {
                 let raw = raw_of(line, *field).ok_or_else(|| wrong(*field, "a value"))?;
                 fields.unknown.push((Cow::Borrowed(field.name()), raw));
             }
         }
-        let make = match kind.as_str() {
-            "impression" => Make::Impression,
-            "feedback" => Make::Feedback,
-            _ => Make::Choice,
-        };
         let mut line = Line {
             fields,
             arena,

@@ -193,3 +193,32 @@ fn depth_costs_no_stack() {
     let copied = small.spawn(move || left(&raw)).unwrap().join().unwrap();
     assert_eq!(copied, (expected, 1));
 }
+
+#[test]
+fn what_has_no_sign_has_no_address() {
+    let pieces = [
+        "a", "1", "::", ":", ".", "@", "ip", "IP", "mail", "_", " ", "{", "[", "b", "fe80", "0",
+    ];
+    let mut random = crate::dice::dice(7);
+    let mut passed = 0;
+    for _ in 0..20_000 {
+        let mut text = || {
+            let count = random(7);
+            let drawn = (0..count).filter_map(|_| pieces.get(random(pieces.len())));
+            drawn.copied().collect::<String>()
+        };
+        let raw = format!(r#"{{"{}":"{}","n":[1,"{}"]}}"#, text(), text(), text());
+        let mut nodes = Vec::new();
+        if !has_sign(&raw) && grow(&raw, &mut nodes) {
+            passed += 1;
+            let strings = nodes.iter().filter_map(|node| node.text(&raw));
+            let found = |text: &str| has_mail(text) || is_network(text) || is_json(text);
+            assert!(
+                !strings
+                    .into_iter()
+                    .any(|text| found(&text) || names_address(&text))
+            );
+        }
+    }
+    assert!(passed > 200, "{passed}");
+}
