@@ -6,12 +6,13 @@
 use std::hash::{BuildHasher as _, Hash};
 
 use hashbrown::{DefaultHashBuilder, HashTable};
+use serde::{Deserialize, Serialize};
 
 use crate::event::Kind;
 use crate::event::row::Impression;
 
 /// What an impression is counted by, in the order of the cells.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Stratum<T> {
     /// Where in the product.
     pub surface: Option<T>,
@@ -59,11 +60,29 @@ impl Strata {
             offered: row.offered,
             space: self.space(row.source),
         };
-        let hash = self.hasher.hash_one(&stratum);
+        self.code_of(&stratum)
+    }
+
+    /// Code of a stratum that was seen elsewhere.
+    pub fn known(&mut self, stratum: &Stratum<Box<str>>) -> u32 {
+        self.code_of(&Stratum {
+            surface: stratum.surface.as_deref(),
+            model: stratum.model.as_deref(),
+            slot: stratum.slot,
+            n_slots: stratum.n_slots,
+            lang: stratum.lang.as_deref(),
+            len_bucket: stratum.len_bucket,
+            offered: stratum.offered,
+            space: stratum.space,
+        })
+    }
+
+    fn code_of(&mut self, stratum: &Stratum<&str>) -> u32 {
+        let hash = self.hasher.hash_one(stratum);
         let all = &self.all;
         let same = |code: &u32| {
             all.get(*code as usize)
-                .is_some_and(|known| known.is(&stratum))
+                .is_some_and(|known| known.is(stratum))
         };
         if let Some(code) = self.codes.find(hash, same) {
             return *code;
@@ -135,7 +154,7 @@ impl Stratum<Box<str>> {
 }
 
 /// The counters of one cell. Observations are counted over closed rows, so that n_obs / n_closed is a frequency.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Live impressions.
     pub n_exp: u64,
@@ -149,6 +168,24 @@ pub struct Counts {
     pub n_pos_by_kind: [u64; 16],
     /// Closed ones recorded negative, or as not happened.
     pub n_neg_by_kind: [u64; 16],
+}
+
+impl Counts {
+    /// Adds the counts of other rows.
+    pub fn add(&mut self, other: &Self) {
+        self.n_exp += other.n_exp;
+        self.n_closed += other.n_closed;
+        self.n_obs += other.n_obs;
+        for (table, more) in [
+            (&mut self.n_obs_by_kind, &other.n_obs_by_kind),
+            (&mut self.n_pos_by_kind, &other.n_pos_by_kind),
+            (&mut self.n_neg_by_kind, &other.n_neg_by_kind),
+        ] {
+            for (count, more) in table.iter_mut().zip(more) {
+                *count += more;
+            }
+        }
+    }
 }
 
 /// The cells of a store, sorted, with the cell of every stratum.

@@ -6,6 +6,7 @@ mod compact;
 mod deliver;
 mod erase;
 mod read;
+pub mod scale;
 mod survey;
 
 use std::collections::{HashMap, HashSet};
@@ -132,6 +133,21 @@ fn is_nameless(name: &str) -> bool {
     name == STDIN || name.starts_with(ARROW)
 }
 
+/// A refusal, with the beginnings of both content hashes.
+fn conflict(lost: Key, stands: Key) -> Bad {
+    let short = |content: Key| {
+        content
+            .0
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>()
+    };
+    let (lost, stands) = (short(lost), short(stands));
+    let message = format!("content {lost} loses to content {stands} under the same id");
+    Bad::new(Reason::Conflict, "id", message)
+}
+
 /// The state of a run.
 struct Run<'a> {
     options: &'a Options,
@@ -149,6 +165,8 @@ struct Run<'a> {
     samples: Vec<Sample>,
     /// Impressions that lost to another content after they were accepted.
     lost: Vec<u32>,
+    /// Impressions that repeat one that stands, by its number; kept by a run that is one of several.
+    echoes: Option<Vec<(u32, Lineage)>>,
     /// The first line continues one that was accepted without its newline.
     continued: bool,
     /// Someone is being erased.
@@ -178,25 +196,38 @@ impl<'a> Run<'a> {
             .ledger
             .as_ref()
             .map_or_else(Vec::new, |ledger| ledger.sources.clone());
-        let name = |table: &str| format!("{table}/g{generation:06}");
-        Ok(Self {
+        let name = format!("g{generation:06}");
+        Ok(Self::over(&store.root, generation, sources, options, &name))
+    }
+
+    /// A run of a generation with no state, after sources that were read, whose parts have this name.
+    fn over(
+        root: &Path,
+        generation: u64,
+        sources: Vec<Source>,
+        options: &'a Options,
+        name: &str,
+    ) -> Self {
+        let name = |table: &str| format!("{table}/{name}");
+        Self {
             options,
-            root: store.root.clone(),
+            root: root.to_owned(),
             generation,
             before: sources.clone(),
             sources,
             named: Vec::new(),
             read: HashSet::new(),
             state: State::default(),
-            impressions: Table::new(&store.root, name("impressions")),
-            feedback: Table::new(&store.root, name("feedback")),
-            quarantine: Table::new(&store.root, name("quarantine")),
+            impressions: Table::new(root, name("impressions")),
+            feedback: Table::new(root, name("feedback")),
+            quarantine: Table::new(root, name("quarantine")),
             samples: Vec::new(),
             lost: Vec::new(),
+            echoes: None,
             continued: false,
             erasure: false,
             done: Progress::default(),
-        })
+        }
     }
 
     /// The inputs worth opening, with their sources.
@@ -262,24 +293,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The refusal of an impression that lost, with the beginnings of both content hashes.
+    /// The refusal of an impression that lost to the one that stands under its key.
     fn conflict(&self, key: Key, lost: Key) -> Result<Bad> {
-        let short = |content: Key| {
-            content
-                .0
-                .iter()
-                .take(4)
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-        };
         let stands = self.state.standing(key)?;
         let stands = stands.map_or(Key::default(), |(_, stands, _)| stands.content);
-        let message = format!(
-            "content {} loses to content {} under the same id",
-            short(lost),
-            short(stands)
-        );
-        Ok(Bad::new(Reason::Conflict, "id", message))
+        Ok(conflict(lost, stands))
     }
 
     /// Books an accepted or superseded row.

@@ -15,17 +15,19 @@
 //! records by the key each rule needs, and read them once in that order (`passes`).
 
 pub mod attribute;
+pub(crate) mod beside;
 pub mod derive;
 mod held;
 mod index;
-mod log;
+pub(crate) mod log;
+pub(crate) mod meet;
 mod observe;
 mod pack;
 pub mod pairs;
 mod passes;
-mod priors;
+pub(crate) mod priors;
 mod state;
-mod sums;
+pub(crate) mod sums;
 #[cfg(test)]
 mod tests;
 

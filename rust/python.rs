@@ -1,5 +1,7 @@
 //! The Python boundary, and the only file that knows of PyO3: convert, release the lock, call, wrap.
 
+mod scale;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -368,6 +370,8 @@ fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("StoreLocked", module.py().get_type::<StoreLocked>())?;
     module.add("ChecksumError", module.py().get_type::<ChecksumError>())?;
     module.add_function(wrap_pyfunction!(ingest, module)?)?;
+    module.add_function(wrap_pyfunction!(scale::scale_step, module)?)?;
+    module.add_class::<scale::ScaleJob>()?;
     module.add_function(wrap_pyfunction!(survey, module)?)?;
     module.add_function(wrap_pyfunction!(open_store, module)?)?;
     module.add_function(wrap_pyfunction!(verify, module)?)?;

@@ -20,6 +20,7 @@ LAYERS: list[tuple[str, str]] = [
     ("_rust kernels tables", ""),
     ("mappings", "_rust"),
     ("events", "_rust mappings tables"),
+    ("scale", "_rust events tables"),
     ("estimators losses penalties rates folds", "_rust kernels"),
     ("propensity noise simulate", "events rates folds _rust"),
     ("data features", "events estimators _rust"),

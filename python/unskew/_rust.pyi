@@ -44,6 +44,52 @@ def ingest(
     compressed file that is cut off gives the rows before the cut.
     """
 
+class ScaleJob:
+    """A job of many workers: it locks a new store, hears of each stage, and commits once.
+
+    The inputs are dealt to at most `shards` shards of about equal size, in order.
+    """
+
+    DRIVER: int
+    STAGES: int
+    def __init__(
+        self,
+        inputs: Sequence[str | PathLike[str]],
+        store: str | PathLike[str],
+        *,
+        shards: int,
+        partitions: int,
+        source: str = "canonical",
+        key_file: str | PathLike[str] | None = None,
+        max_bad: str | None = None,
+        until: str | None = None,
+        window_us: int = 604_800_000_000,
+        lateness_us: int = 86_400_000_000,
+        keep_raw: bool = False,
+        mapping: str | None = None,
+        keep_addresses: bool = False,
+    ) -> None: ...
+    @property
+    def shards(self) -> int:
+        """Number of shards, each of which gets an empty letter for the first stage."""
+    def settings(self) -> str:
+        """What the workers of the next stage must know."""
+    def learn(self, letters: Sequence[tuple[int, bytes]]) -> None:
+        """Hear what a stage tells the driver: (sender, letter)."""
+    def commit(self) -> str:
+        """Commit; returns the report as JSON."""
+    def abandon(self) -> None:
+        """Give the store back without a commit and delete what was written; nothing after a commit."""
+
+def scale_step(
+    settings: str,
+    stage: int,
+    to: int,
+    letters: Sequence[tuple[int, bytes]],
+    tables: Callable[[str], Any] | None = None,
+) -> list[tuple[int, bytes]]:
+    """Run a stage for one addressee, given its letters as (sender, letter); returns (addressee, letter)."""
+
 def survey(
     inputs: Sequence[str | PathLike[str]],
     *,

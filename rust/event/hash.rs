@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Bytes that most rows take.
@@ -81,13 +82,18 @@ impl RowHash {
 }
 
 /// Sum modulo 2^128 of row hashes: the store digest, the same in any order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest(u128);
 
 impl Digest {
     /// Adds a row.
     pub fn add(&mut self, row: Key) {
         self.0 = self.0.wrapping_add(u128::from_le_bytes(row.0));
+    }
+
+    /// The sum, as that of one row.
+    pub fn key(self) -> Key {
+        Key(self.0.to_le_bytes())
     }
 }
 

@@ -1,9 +1,10 @@
 //! The books of a run: budget, samples, and the report that Python gets.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Run;
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use crate::store::facts::Lineage;
 use crate::store::ledger::{Balance, Source};
 
 /// Samples kept of each reason.
-const SAMPLES: usize = 5;
+pub(super) const SAMPLES: usize = 5;
 
 /// How many bad lines are tolerated.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,15 +59,15 @@ impl Budget {
 }
 
 /// A refused line, for the report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct Sample {
     pub file: String,
     pub line: u64,
     pub offset: u64,
     pub length: u64,
-    pub reason: &'static str,
-    pub field: &'static str,
+    pub reason: Cow<'static, str>,
+    pub field: Cow<'static, str>,
     pub message: String,
 }
 
@@ -181,8 +182,8 @@ impl Run<'_> {
             line: from.line,
             offset: from.off,
             length: from.len,
-            reason: bad.reason.name(),
-            field: bad.field,
+            reason: bad.reason.name().into(),
+            field: bad.field.into(),
             message: bad.message.clone(),
         });
     }

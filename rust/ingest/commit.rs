@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::event::{Bad, Reason, time};
 use crate::join::attribute::Windows;
 use crate::join::derive::{Derived, derive};
+use crate::join::sums::Named;
 use crate::store::derived::{Counters, Observations, Pairs, Quarantine, Refused};
 use crate::store::facts::Lineage;
 use crate::store::ledger::{Attachment, Ledger, Parts, Source};
@@ -55,16 +56,26 @@ impl Run<'_> {
             .as_ref()
             .map_or_else(Parts::default, |ledger| ledger.parts.clone());
         let first = parts.impressions.is_empty();
-        let fresh = |name: &str| Table::new(&store.root, format!("{name}/g{:06}", self.generation));
-        let impressions = std::mem::replace(&mut self.impressions, fresh("impressions"));
-        parts.impressions.extend(impressions.finish(first)?);
-        let feedback =
-            std::mem::replace(&mut self.feedback, Table::new(&store.root, String::new()));
-        parts.feedback.extend(feedback.finish(first)?);
+        let (impressions, feedback) = self.facts(first)?;
+        parts.impressions.extend(impressions);
+        parts.feedback.extend(feedback);
         self.refuse_losers(&parts.impressions)?;
         self.check_budget()?;
         self.conclude(store, parts, progress)?;
         Ok(true)
+    }
+
+    /// Ends the parts of impressions and feedback; with `always`, at least one of each even without rows.
+    pub(super) fn facts(&mut self, always: bool) -> Result<(Vec<Part>, Vec<Part>)> {
+        Ok((
+            self.impressions.finish(always)?,
+            self.feedback.finish(always)?,
+        ))
+    }
+
+    /// Ends the parts of refused lines.
+    pub(super) fn refused(&mut self) -> Result<Vec<Part>> {
+        self.quarantine.finish(false)
     }
 
     /// Derives everything from the facts in `parts` and the state, and commits.
@@ -99,20 +110,30 @@ impl Run<'_> {
         })?;
         parts.observations = observations.finish(true)?;
         parts.pairs = self.pairs(&derived, &parts.impressions)?;
-        parts.cells = self.cells(&derived)?;
-        let open = self.open_quarantine(&derived, &parts.feedback)?;
-        let quarantine =
-            std::mem::replace(&mut self.quarantine, Table::new(&store.root, String::new()));
+        self.seal(store, parts, &derived, watermark, progress)
+    }
+
+    /// Writes the counters and the last of the quarantine, and commits.
+    pub(super) fn seal(
+        &mut self,
+        store: &mut Store,
+        mut parts: Parts,
+        derived: &Derived,
+        watermark: Option<i64>,
+        progress: &mut dyn FnMut(Progress) -> Result<()>,
+    ) -> Result<()> {
+        parts.cells = self.cells(derived)?;
+        let open = self.open_quarantine(derived, &parts.feedback)?;
         parts.quarantine.retain(|part| !part.path.ends_with(OPEN));
-        parts.quarantine.extend(quarantine.finish(false)?);
+        parts.quarantine.extend(self.refused()?);
         parts.quarantine.extend(open);
 
         progress(self.done)?; // the last moment to stop
 
-        let named = |counts: &std::collections::BTreeMap<&str, u64>| {
+        let named = |counts: &Named| {
             counts
                 .iter()
-                .map(|(name, count)| ((*name).to_owned(), *count))
+                .map(|(name, count)| (name.to_string(), *count))
                 .collect()
         };
         let live = [
@@ -155,7 +176,7 @@ impl Run<'_> {
     }
 
     /// Moves impressions that lost after they were accepted from the committed to the refused lines.
-    fn refuse_losers(&mut self, parts: &[Part]) -> Result<()> {
+    pub(super) fn refuse_losers(&mut self, parts: &[Part]) -> Result<()> {
         let mut rows = std::mem::take(&mut self.lost);
         rows.sort_unstable();
         for (row, from) in rows.iter().zip(load::lineage(&self.root, parts, &rows)?) {
@@ -173,7 +194,7 @@ impl Run<'_> {
     fn pairs(&self, derived: &Derived, impressions: &[Part]) -> Result<Vec<Part>> {
         let mut table = self.table::<Pairs>("pairs");
         let pairs = derived.pairs();
-        load::with_requests(&self.root, impressions, pairs, |pair, request| {
+        load::with_requests(&self.root, impressions, 0, pairs, |pair, request| {
             let pushed = table.rows.push(pair, request);
             pushed.map_err(Error::arrow(&self.root))?;
             table.pushed(0)

@@ -8,6 +8,7 @@ use super::deliver::{Planned, deliver};
 use super::{Progress, Run, books};
 use crate::error::{Error, Result};
 use crate::event::Reason;
+use crate::event::row::Key;
 use crate::join::Fate;
 use crate::reader::chunk::{self, Line, Parsed, What, Work};
 use crate::reader::fan;
@@ -17,7 +18,7 @@ use crate::store::facts::Lineage;
 use crate::store::ledger::Torn;
 
 /// Row numbers are 32 bits wide; a chunk adds fewer than 2^25.
-const MOST_ROWS: usize = (1 << 32) - (1 << 25);
+pub(super) const MOST_ROWS: usize = (1 << 32) - (1 << 25);
 
 /// What passes through the threads: pieces on the way in, parsed lines on the way out.
 pub(super) enum Item<T> {
@@ -229,14 +230,15 @@ impl Run<'_> {
                     return self.refuse(from, &bad, None);
                 }
                 self.settle(src, fate);
-                if !matches!(fate, Fate::Lost { .. }) {
-                    let bytes = self
-                        .impressions
-                        .rows
-                        .push(&row, from)
-                        .map_err(Error::arrow(&self.root))?;
-                    self.impressions.pushed(bytes)?;
+                if matches!(fate, Fate::Lost { .. }) {
+                    return self.echo(row.key, from);
                 }
+                let bytes = self
+                    .impressions
+                    .rows
+                    .push(&row, from)
+                    .map_err(Error::arrow(&self.root))?;
+                self.impressions.pushed(bytes)?;
             }
             What::Row(Row::Feedback(row)) => {
                 let row = row.text(&parsed.arena);
@@ -264,6 +266,17 @@ impl Run<'_> {
             What::Bad(bad) => {
                 return self.refuse(from, bad, parsed.text(line));
             }
+        }
+        Ok(())
+    }
+
+    /// Remembers where an impression was repeated.
+    fn echo(&mut self, key: Key, from: Lineage) -> Result<()> {
+        let Some(echoes) = &mut self.echoes else {
+            return Ok(());
+        };
+        if let Some((row, ..)) = self.state.standing(key)? {
+            echoes.push((row, from));
         }
         Ok(())
     }

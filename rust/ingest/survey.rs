@@ -13,6 +13,7 @@ use crate::error::Result;
 use crate::event::{Bad, Reason};
 use crate::join::attribute::Windows;
 use crate::join::derive::derive;
+use crate::join::sums::Named;
 use crate::join::{Fate, State};
 use crate::mapping::UNMAPPED;
 use crate::reader::chunk::{self, Line, Parsed, What};
@@ -209,8 +210,8 @@ impl Look<'_> {
                 line,
                 offset,
                 length,
-                reason,
-                field: bad.field,
+                reason: reason.into(),
+                field: bad.field.into(),
                 message: bad.message.clone(),
             });
         }
@@ -300,10 +301,10 @@ impl Look<'_> {
             watermark: watermark.unwrap_or(i64::MIN / 2),
         };
         let derived = derive(&mut self.state, &windows, &mut || Ok(()), |_| Ok(()))?;
-        let owned = |counts: BTreeMap<&str, u64>| {
+        let owned = |counts: Named| {
             counts
                 .into_iter()
-                .map(|(name, count)| (name.to_owned(), count))
+                .map(|(name, count)| (name.into_owned(), count))
                 .collect()
         };
         let skewed = derived.skewed.len() as i64;

@@ -1,7 +1,5 @@
 //! What the log says about every response, and the digest: a function of the state, never of how it came about.
 
-use std::collections::BTreeMap;
-
 use super::attribute::{Groups, Joined, Windows, attribute};
 use super::held::Rows;
 use super::observe::Given;
@@ -9,7 +7,7 @@ pub use super::observe::Observation;
 use super::pairs::{self, Candidate, Pair, Pairing};
 use super::passes::pass;
 use super::priors::{Moment, priors};
-use super::sums::{Sums, Tally};
+use super::sums::{Named, Sums, Tally};
 use super::{Shown, State};
 use crate::count::Cells;
 use crate::error::Result;
@@ -27,9 +25,9 @@ pub struct Derived {
     /// Counters.
     pub cells: Cells,
     /// Live events by state of the join.
-    pub states: BTreeMap<&'static str, u64>,
+    pub states: Named,
     /// Live events that are not withdrawn, by kind.
-    pub kinds: BTreeMap<&'static str, u64>,
+    pub kinds: Named,
     /// Feedback rows refused for their clock, in order.
     pub skewed: Vec<u32>,
     /// Live impressions.
@@ -39,7 +37,7 @@ pub struct Derived {
     /// Live feedback events.
     pub feedback: u64,
     /// Counts worth a word in the report.
-    pub notes: BTreeMap<&'static str, u64>,
+    pub notes: Named,
     pub(super) pairs: Sorted<{ pairs::SIZE }>,
 }
 

@@ -11,8 +11,10 @@ use crate::spill::blocks::{Blocks, Scan};
 use crate::spill::bytes::{Reader, Writer};
 use crate::spill::seen::Seen;
 
-const SHOWN: usize = 6 * 16 + 2 * 8 + 3 * 4;
-const EVENT: usize = 4 * 16 + 3 * 8 + 2 * 4 + 2 * 2 + 1;
+/// Bytes of a response.
+pub const SHOWN: usize = 6 * 16 + 2 * 8 + 3 * 4;
+/// Bytes of an event.
+pub const EVENT: usize = 4 * 16 + 3 * 8 + 2 * 4 + 2 * 2 + 1;
 
 /// One table on disk: its rows by number, which of them are live, and where each key is.
 pub struct Log<const N: usize> {
@@ -104,35 +106,16 @@ impl Logs {
 
     /// Takes the rows over.
     pub fn take(&mut self, rows: &mut Rows) -> Result<()> {
-        let mut parents = rows.parents().peekable();
         let base = self.shown.len() as u32;
-        for row in 0..rows.shown.len() as u32 {
-            let parent = parents.next_if(|(child, _)| *child == row);
-            if let Some(shown) = rows.response(row) {
-                let src = rows.shown.origin(row).0;
-                let parent = parent.map_or(Key::default(), |(_, parent)| parent);
-                let record = LoggedShown { shown, parent, src }.record();
-                self.shown.push(&record, rows.shown.live(row))?;
-            }
+        for (live, known) in responses_of(rows) {
+            self.shown.push(&known.record(), live)?;
         }
         self.shown.add(base, rows.shown.keys())?;
         let base = self.events.len() as u32;
-        for row in 0..rows.events.len() as u32 {
-            if let Some(event) = rows.event(row) {
-                let (src, space) = rows.events.origin(row);
-                let choice = event.kind == Kind::Choice;
-                let winner = if choice { rows.winner(row) } else { None };
-                let record = LoggedEvent {
-                    event,
-                    winner,
-                    src,
-                    space,
-                };
-                self.events.push(&record.record(), rows.events.live(row))?;
-            }
+        for (live, known) in events_of(rows) {
+            self.events.push(&known.record(), live)?;
         }
         self.events.add(base, rows.events.keys())?;
-        drop(parents);
         *rows = Rows::default();
         Ok(())
     }
@@ -179,8 +162,37 @@ impl Logs {
     }
 }
 
+/// Responses in memory by row, and whether each stands.
+pub fn responses_of(rows: &Rows) -> impl Iterator<Item = (bool, LoggedShown)> {
+    let mut parents = rows.parents().peekable();
+    (0..rows.shown.len() as u32).filter_map(move |row| {
+        let parent = parents.next_if(|(child, _)| *child == row);
+        let parent = parent.map_or(Key::default(), |(_, parent)| parent);
+        let (shown, src) = (rows.response(row)?, rows.shown.origin(row).0);
+        Some((rows.shown.live(row), LoggedShown { shown, parent, src }))
+    })
+}
+
+/// Events in memory by row, and whether each stands.
+pub fn events_of(rows: &Rows) -> impl Iterator<Item = (bool, LoggedEvent)> {
+    (0..rows.events.len() as u32).filter_map(|row| {
+        let event = rows.event(row)?;
+        let (src, space) = rows.events.origin(row);
+        let choice = event.kind == Kind::Choice;
+        let winner = if choice { rows.winner(row) } else { None };
+        let known = LoggedEvent {
+            event,
+            winner,
+            src,
+            space,
+        };
+        Some((rows.events.live(row), known))
+    })
+}
+
 impl LoggedShown {
-    fn record(&self) -> [u8; SHOWN] {
+    /// As bytes.
+    pub fn record(&self) -> [u8; SHOWN] {
         let of = &self.shown;
         let keys = Writer::default()
             .key(of.key)
@@ -195,7 +207,8 @@ impl LoggedShown {
             .done()
     }
 
-    fn read(record: &[u8; SHOWN]) -> Self {
+    /// From bytes.
+    pub fn read(record: &[u8; SHOWN]) -> Self {
         let mut from = Reader(record);
         let [key, content, request, session, user, parent] = [(); 6].map(|()| from.key());
         let (shown_at, received_at) = (from.i64(), from.i64());
@@ -216,7 +229,8 @@ impl LoggedShown {
 }
 
 impl LoggedEvent {
-    fn record(&self) -> [u8; EVENT] {
+    /// As bytes.
+    pub fn record(&self) -> [u8; EVENT] {
         let of = &self.event;
         let (tag, winner) = self.winner.map_or((0, Key::default()), coded);
         let keys = Writer::default().key(of.key).key(of.content);
@@ -226,7 +240,8 @@ impl LoggedEvent {
         numbers.u16(of.flags()).u8(tag).done()
     }
 
-    fn read(record: &[u8; EVENT]) -> Self {
+    /// From bytes.
+    pub fn read(record: &[u8; EVENT]) -> Self {
         let mut from = Reader(record);
         let [key, content, target, winner] = [(); 4].map(|()| from.key());
         let [at, received_at, version] = [(); 3].map(|()| from.i64());

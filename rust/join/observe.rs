@@ -36,7 +36,7 @@ pub struct Observation {
 
 /// What an attributed event says.
 #[derive(Clone, Copy)]
-pub(super) struct Given {
+pub struct Given {
     /// Kind.
     pub kind: Kind,
     /// Microseconds since 1970.

@@ -7,6 +7,21 @@ use crate::spill::bytes::{Reader, Writer};
 /// Bytes of a record.
 pub const SIZE: usize = 16 + 8 + 4 + 1;
 
+/// Bytes of a record of the counts before a row.
+pub const PRIOR: usize = 4 + 2 * 4;
+
+/// The record of a row's counts.
+pub fn prior(row: u32, [shown, given]: [u32; 2]) -> [u8; PRIOR] {
+    Writer::default().u32(row).u32(shown).u32(given).done()
+}
+
+/// The counts in a record.
+pub fn prior_of(record: &[u8; PRIOR]) -> [u32; 2] {
+    let mut from = Reader(record);
+    from.u32();
+    [from.u32(), from.u32()]
+}
+
 /// What happened to a user: they were shown a row, or gave its first two-sided feedback.
 #[derive(Clone, Copy)]
 pub struct Moment {

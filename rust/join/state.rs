@@ -16,7 +16,7 @@ use crate::spill::Place;
 pub struct State {
     /// What the counters group by.
     pub strata: Strata,
-    pub(super) rows: Rows,
+    pub(crate) rows: Rows,
     pub(super) logs: Option<Logs>,
     pub(super) place: Option<Place>,
 }

@@ -1,27 +1,33 @@
 //! Sums over the live rows: what became of the events, and the counters and the digest of the responses.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use super::attribute::{Joined, Windows};
 use super::derive::Derived;
 use super::observe::{Given, Observation, observe};
 use super::pairs;
 use super::{About, Event, Shown};
-use crate::count::{Cells, Strata, len_bucket};
+use crate::count::{Cells, Counts, Strata, len_bucket};
 use crate::event::row::Digest;
 use crate::event::time::hour_of_week;
 use crate::event::{ALL_KINDS, Kind, Side};
 use crate::spill::sorter::Sorted;
 
+/// Counts by name.
+pub type Named = BTreeMap<Cow<'static, str>, u64>;
+
 /// Counts of the live events.
-#[derive(Default)]
-pub(super) struct Tally {
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Tally {
     /// Two-sided kinds seen, by namespace.
     two_sided: Vec<u32>,
-    states: BTreeMap<&'static str, u64>,
-    kinds: BTreeMap<&'static str, u64>,
+    states: Named,
+    kinds: Named,
     skewed: Vec<u32>,
-    notes: BTreeMap<&'static str, u64>,
+    notes: Named,
 }
 
 impl Tally {
@@ -30,7 +36,7 @@ impl Tally {
         if event.retract {
             return;
         }
-        *self.kinds.entry(event.kind.name()).or_default() += 1;
+        *self.kinds.entry(event.kind.name().into()).or_default() += 1;
         if event.by_user && event.kind.side() == Side::Two {
             if self.two_sided.len() <= space as usize {
                 self.two_sided.resize(space as usize + 1, 0);
@@ -66,11 +72,11 @@ impl Tally {
                 "skew"
             }
         };
-        *self.states.entry(state).or_default() += 1;
+        *self.states.entry(state.into()).or_default() += 1;
     }
 
     fn note(&mut self, name: &'static str) {
-        *self.notes.entry(name).or_default() += 1;
+        *self.notes.entry(name.into()).or_default() += 1;
     }
 
     /// The cells, once every event was counted.
@@ -80,6 +86,26 @@ impl Tally {
         })
     }
 
+    /// Adds the counts of other events.
+    pub fn add(&mut self, other: Self) {
+        if self.two_sided.len() < other.two_sided.len() {
+            self.two_sided.resize(other.two_sided.len(), 0);
+        }
+        for (mask, more) in self.two_sided.iter_mut().zip(other.two_sided) {
+            *mask |= more;
+        }
+        for (counts, more) in [
+            (&mut self.states, other.states),
+            (&mut self.kinds, other.kinds),
+            (&mut self.notes, other.notes),
+        ] {
+            for (name, count) in more {
+                *counts.entry(name).or_default() += count;
+            }
+        }
+        self.skewed.extend(other.skewed);
+    }
+
     /// Notes what formed no pair.
     pub fn unpaired(&mut self, [wide, lost]: [u64; 2]) {
         for (name, count) in [
@@ -87,14 +113,14 @@ impl Tally {
             ("regenerated_unknown", lost),
         ] {
             if count > 0 {
-                self.notes.insert(name, count);
+                *self.notes.entry(name.into()).or_default() += count;
             }
         }
     }
 }
 
 /// Sums over the live impressions.
-pub(super) struct Sums<'a> {
+pub struct Sums<'a> {
     strata: &'a Strata,
     windows: &'a Windows,
     /// Counters.
@@ -104,6 +130,14 @@ pub(super) struct Sums<'a> {
     impressions: u64,
     silent: u64,
     unknown: u64,
+}
+
+/// Sums over some of the rows.
+#[derive(Serialize, Deserialize)]
+pub struct Summed {
+    counts: Vec<Counts>,
+    digest: Digest,
+    live: [u64; 3],
 }
 
 impl<'a> Sums<'a> {
@@ -153,10 +187,31 @@ impl<'a> Sums<'a> {
         seen
     }
 
+    /// What was added, without what it was added to.
+    pub fn summed(self) -> Summed {
+        Summed {
+            counts: self.cells.counts,
+            digest: self.digest,
+            live: [self.impressions, self.silent, self.unknown],
+        }
+    }
+
+    /// Adds other rows.
+    pub fn add(&mut self, other: Summed) {
+        for (counts, more) in self.cells.counts.iter_mut().zip(&other.counts) {
+            counts.add(more);
+        }
+        self.digest.add(other.digest.key());
+        let live = [&mut self.impressions, &mut self.silent, &mut self.unknown];
+        for (count, more) in live.into_iter().zip(other.live) {
+            *count += more;
+        }
+    }
+
     /// Everything.
     pub fn done(self, mut tally: Tally, pairs: Sorted<{ pairs::SIZE }>) -> Derived {
         if self.unknown > 0 {
-            tally.notes.insert("offered_unknown", self.unknown);
+            tally.notes.insert("offered_unknown".into(), self.unknown);
         }
         tally.skewed.sort_unstable();
         let Tally {

@@ -44,6 +44,11 @@ impl<const N: usize> Writer<N> {
         self.put(value.to_be_bytes())
     }
 
+    /// Adds eight bytes.
+    pub fn u64(self, value: u64) -> Self {
+        self.put(value.to_be_bytes())
+    }
+
     /// Adds a signed number.
     pub fn i64(self, value: i64) -> Self {
         self.put((value as u64 ^ 1 << 63).to_be_bytes())
@@ -89,6 +94,11 @@ impl Reader<'_> {
     /// Four bytes.
     pub fn u32(&mut self) -> u32 {
         u32::from_be_bytes(self.take())
+    }
+
+    /// Eight bytes.
+    pub fn u64(&mut self) -> u64 {
+        u64::from_be_bytes(self.take())
     }
 
     /// A signed number.

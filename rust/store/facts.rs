@@ -3,6 +3,7 @@
 use arrow_array::RecordBatch;
 use arrow_array::types::{Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, UInt32Type};
 use arrow_schema::ArrowError;
+use serde::{Deserialize, Serialize};
 
 use super::columns::{
     Bool, Columns, F32, F64, I8, I16, I32, I64, Key16, Text, Time, U32, number, push_key, table,
@@ -14,7 +15,7 @@ use crate::event::{Kind, Side};
 use crate::key::{Secret, Space};
 
 /// Where a row came from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lineage {
     /// Index into the ledger's sources.
     pub src: u32,

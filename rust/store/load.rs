@@ -100,14 +100,16 @@ pub fn lineage(store: &Path, parts: &[Part], rows: &[u32]) -> Result<Vec<Lineage
     Ok(found)
 }
 
-/// Gives each pair, in the order of their first rows, with the id of the request of that row.
+/// Gives each pair, in the order of their first rows, with the id of the request of that row; `base` is the number of
+/// the first row in the parts.
 pub fn with_requests(
     store: &Path,
     parts: &[Part],
+    base: u32,
     pairs: impl Iterator<Item = Result<Pair>>,
     mut each: impl FnMut(&Pair, Option<&str>) -> Result<()>,
 ) -> Result<()> {
-    let pairs = pairs.map(|pair| pair.map(|pair| (pair.rows[0], pair)));
+    let pairs = pairs.map(|pair| pair.map(|pair| (pair.rows[0] - base, pair)));
     pick(store, parts, pairs, &["request_id"], |of, row, pair| {
         let id = of.text("request_id").map_err(Error::arrow(store))?;
         each(&pair, text(id, row))

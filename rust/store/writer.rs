@@ -98,14 +98,14 @@ impl<R: Rows> Table<R> {
     }
 
     /// The parts; with `always`, at least one even without rows.
-    pub fn finish(mut self, always: bool) -> Result<Vec<Part>> {
+    pub fn finish(&mut self, always: bool) -> Result<Vec<Part>> {
         if always && self.is_empty() {
             self.give(Order::Open)?;
         }
         if !self.is_empty() {
             self.cut()?;
         }
-        self.writer.map_or(Ok(vec![]), Writer::finish)
+        self.writer.take().map_or(Ok(vec![]), Writer::finish)
     }
 }
 

@@ -121,7 +121,7 @@ def ingest(
             an argument out of range, a table whose columns cannot be those of events, or a query or cursor
             that cannot be used.
     """
-    namespace, table = _meant(source, mapping)
+    namespace, table = meant(source, mapping)
     with _opened(inputs, name, store, mapped=table is not None) as (files, opened, cursor):
         text = _rust.ingest(
             files,
@@ -133,8 +133,8 @@ def ingest(
             until=until,
             threads=threads,
             memory=None if memory is None else str(memory),
-            window_us=round(window_days * _DAY * _SECOND),
-            lateness_us=round(lateness_days * _DAY * _SECOND),
+            window_us=microseconds(window_days),
+            lateness_us=microseconds(lateness_days),
             keep_raw=keep_raw,
             keep_addresses=keep_addresses,
             salvage=salvage,
@@ -170,7 +170,12 @@ def _last(store: str | os.PathLike[str], path: str) -> str | None:
     return next((known.get("cursor") for known in reversed(sources) if known["path"] == path), None)
 
 
-def _meant(source: str | None, mapping: str | os.PathLike[str] | None) -> tuple[str, SourceMapping | None]:
+def microseconds(days: float) -> int:
+    """Whole microseconds in so many days."""
+    return round(days * _DAY * _SECOND)
+
+
+def meant(source: str | None, mapping: str | os.PathLike[str] | None) -> tuple[str, SourceMapping | None]:
     """Namespace of the ids and the mapping, if events are not canonical."""
     if mapping is None and source not in shipped():
         return source or "canonical", None
@@ -199,15 +204,15 @@ def dry_run(
         OSError: an input cannot be read or is damaged.
         ValueError: a mapping that cannot be used, or a table whose columns cannot be those of events.
     """
-    namespace, table = _meant(source, mapping)
+    namespace, table = meant(source, mapping)
     with _opened(inputs, name, None, mapped=table is not None) as (files, opened, _):
         text = _rust.survey(
             files,
             source=namespace,
             mapping=table.table if table else None,
             until=until,
-            window_us=round(window_days * _DAY * _SECOND),
-            lateness_us=round(lateness_days * _DAY * _SECOND),
+            window_us=microseconds(window_days),
+            lateness_us=microseconds(lateness_days),
             tables=opened,
             salvage=salvage,
         )
