@@ -118,7 +118,7 @@ def test_bytes_of_letters_for_each_event_stay_below_56_in_every_stage(tmp_path):
     each = [size / rows for size in engine.shuffled]
     assert len(each) == 7
     assert max(each) <= 56
-    assert sum(each) <= 140
+    assert sum(each) <= 110
 
 
 def apart(random, count):
