@@ -29,7 +29,9 @@ class Spark:
 
     def step(self, letters: DataFrame, work: Work) -> tuple[DataFrame, pa.Table]:
         """The letters of a stage; they stay with the workers, those to the driver excepted."""
-        dealt = letters.repartition("to") if self.tasks is None else letters.repartition(self.tasks, "to")
+        theirs = letters.where(f"to <> {DRIVER}")
+        dealt = theirs.repartition("to") if self.tasks is None else theirs.repartition(self.tasks, "to")
         answers = dealt.mapInArrow(work.batches, SCHEMA).persist()
         told = answers.where(f"to = {DRIVER}").toArrow()
-        return answers.where(f"to <> {DRIVER}"), told.cast(LETTERS)
+        letters.unpersist()
+        return answers, told.cast(LETTERS)
