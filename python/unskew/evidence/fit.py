@@ -208,8 +208,8 @@ def _choose(
         if (value := lost(best._replace(own=own))) >= least:
             break
         best, least = best._replace(own=own), value
-    several = int(record.happened.any(0).sum()) > 1 and bool((record.sign == 0).any())
-    if several and lost(best._replace(grows=True)) < least - GROWTH:
+    voices = int(record.happened.any(0).sum()) + int((record.compared.side != 0).any())
+    if voices > 1 and bool((record.sign == 0).any()) and lost(best._replace(grows=True)) < least - GROWTH:
         best = best._replace(grows=True)
     return best, history
 
