@@ -120,7 +120,7 @@ fn batches(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
             Ok::<_, Fault>((found, batches))
         }
     };
-    let Some(opened) = input::open(path, None)? else {
+    let Some(opened) = input::open(path, None, false)? else {
         return Ok(Found::default());
     };
     let mut pieces = Pieces::new(opened, 0);
