@@ -79,10 +79,8 @@ class Compared:
     def chosen(self) -> "Compared":
         """Those with a choice, without gold."""
         keep = self.side != 0
-        nan = torch.full_like(self.gold[keep], torch.nan)
-        return replace(
-            self, a=self.a[keep], b=self.b[keep], side=self.side[keep], ordered=self.ordered[keep], gold=nan
-        )
+        none = torch.full_like(self.gold[keep], torch.nan)
+        return Compared(self.a[keep], self.b[keep], self.side[keep], self.ordered[keep], none)
 
 
 def errors(slots: Tensor) -> Tensor:

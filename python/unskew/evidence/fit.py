@@ -74,8 +74,10 @@ def fit(
     Each row's d and q come from tables and heads fitted to the other folds, gold labels included; a gold
     label itself counts as d = +-30. Assumptions: kinds are independent given the features and the hidden
     label; the log-odds of liking and of happening are linear in the features; a label moves a kind equally
-    everywhere; the habits of users are independent of what they are shown. Which gold rows were labelled may
-    depend on anything recorded. One two-sided kind alone without gold is taken at its word (`record_of`):
+    everywhere, a two-sided one perhaps the more the better a response is; the habits of users are independent
+    of what they are shown; whoever chooses between two responses likes what other kinds speak of, and whether
+    somebody chooses depends on the features alone. Which gold rows were labelled may depend on anything
+    recorded. One two-sided kind alone, without choices or gold, is taken at its word (`record_of`):
     q is then what a naive model learns, d is +-15 where there is a record, and there are no tables.
 
     Args:
