@@ -47,8 +47,9 @@ def whole_log(
         alone = spoke < 2
         if alone:
             said = (
-                "Only one kind of feedback was given. Nothing tells a wrong record from a disliked response "
-                "then, and evidence takes every one for true. Log another kind, or label some responses."
+                "Only one kind of feedback on single responses was given. Nothing then tells a wrong record "
+                "from a disliked response reliably, choices between two included. Log another kind, or label "
+                "some responses."
             )
         yield Gate("kinds without gold", spoke, "at least 2", "red" if alone else "green", said, binds)
     else:
