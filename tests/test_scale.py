@@ -1,6 +1,7 @@
 """Scale-out of ingestion: whatever the engine, the shards, the partitions, the order of letters and who dies,
 the tables of the store are those of one process."""
 
+import importlib
 import json
 import os
 import shutil
@@ -327,3 +328,11 @@ def test_spark_gives_the_store_of_one_process_though_a_worker_is_killed(tmp_path
         spread_by(Spark(session, tasks=2), tmp_path)
     finally:
         session.stop()
+
+
+@pytest.mark.parametrize(("extra", "package"), [("ray", "ray.data"), ("spark", "pyspark.sql")])
+def test_an_engine_that_is_not_installed_is_named_with_what_to_install(extra, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not there
+    monkeypatch.delitem(sys.modules, f"unskew.scale.{extra}", raising=False)
+    with pytest.raises(ImportError, match=rf"pip install 'unskew\[{extra}\]'"):
+        importlib.import_module(f"unskew.scale.{extra}")

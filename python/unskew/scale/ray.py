@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 
 import pyarrow as pa
-import ray.data
-from ray.data.context import ShuffleStrategy
 
 from unskew.scale.contract import LETTERS, Work, split
+
+try:
+    import ray.data
+    from ray.data.context import ShuffleStrategy
+except ImportError as error:
+    raise ImportError("ingestion on Ray needs it: pip install 'unskew[ray]'") from error
 
 SORTED = ShuffleStrategy.SORT_SHUFFLE_PULL_BASED
 """Letters are few: sorting them is done at once, while the other ways start actors for each stage."""

@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
 
 from unskew.scale.contract import DRIVER, LETTERS, Work
+
+try:
+    from pyspark.sql import DataFrame, SparkSession
+except ImportError as error:
+    raise ImportError("ingestion on Spark needs it and Java 17: pip install 'unskew[spark]'") from error
 
 SCHEMA = "to int, by int, data binary"
 
