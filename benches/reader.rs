@@ -91,9 +91,9 @@ fn batches(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
     let secret = Secret::new(b"a key for this bench only")?;
     let worker = |_| {
         let mut parser = Parser::new(secret.clone(), SOURCE);
+        let (mut shown, mut given) = (Impressions::default(), Events::default());
         move |piece| {
             let parsed = chunk::parse(&mut parser, SOURCE, Work::Lines(piece));
-            let (mut shown, mut given) = (Impressions::default(), Events::default());
             let mut found = Found::default();
             for line in &parsed.lines {
                 let from = Lineage {
@@ -103,13 +103,13 @@ fn batches(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
                 };
                 let pushed = match &line.what {
                     What::Row(Row::Impression(row)) => {
-                        found.text += row.response.of(&parsed.arena).len();
-                        shown.push(&row.text(&parsed.arena), from)
+                        found.text += parsed.texts().of(row.response).len();
+                        shown.push(&row.text(parsed.texts()), from)
                     }
                     What::Row(Row::Feedback(row)) => {
-                        let about = row.response.map_or("", |span| span.of(&parsed.arena));
+                        let about = row.response.map_or("", |span| parsed.texts().of(span));
                         found.text += about.len();
-                        given.push(&row.text(&parsed.arena), from)
+                        given.push(&row.text(parsed.texts()), from)
                     }
                     _ => continue,
                 };

@@ -79,12 +79,15 @@ impl Secret {
 
     /// Key of an id: SipHash-1-3-128 of namespace, space and id.
     pub fn id(&self, source: &str, space: Space, id: impl AsRef<[u8]>) -> Key {
+        self.ids(source).key(space, id)
+    }
+
+    /// What makes the keys of the ids of one namespace.
+    pub fn ids(&self, source: &str) -> Ids {
         let mut hasher = self.ids;
         hasher.write(&(source.len() as u64).to_le_bytes());
         hasher.write(source.as_bytes());
-        hasher.write(&[space as u8]);
-        hasher.write(id.as_ref());
-        Key(hasher.finish128().as_bytes())
+        Ids(hasher)
     }
 
     /// Pseudonym of a person or session: HMAC-SHA256 of namespace, role and id, cut to 16 bytes.
@@ -99,6 +102,20 @@ impl Secret {
             *to = from;
         }
         key
+    }
+}
+
+/// Makes the keys of the ids of one namespace.
+#[derive(Clone, Copy)]
+pub struct Ids(SipHasher13);
+
+impl Ids {
+    /// Key of an id, as by [`Secret::id`].
+    pub fn key(&self, space: Space, id: impl AsRef<[u8]>) -> Key {
+        let mut hasher = self.0;
+        hasher.write(&[space as u8]);
+        hasher.write(id.as_ref());
+        Key(hasher.finish128().as_bytes())
     }
 }
 

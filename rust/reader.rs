@@ -1,23 +1,27 @@
 //! Bytes to typed rows: inputs and decompression, line-aligned chunks, strict JSON, ordered threads.
 //!
-//! `input` opens a file and knows how far it was read before, `lines` cuts its bytes into chunks of whole lines,
-//! `json` and `strict` check a line and find its fields, `line`, `rows` and `typed` give them types, `chunk` does that for a
-//! whole chunk, and `fan` runs chunks on several threads while keeping their order.
+//! `input` opens a file and knows how far it was read before, `lines` cuts its bytes into chunks of whole lines, `quick`
+//! finds the fields of a line that is as most are, `json` and `strict` those of any line or why it is refused, `line`,
+//! `rows` and `typed` give them types, `chunk` does that for a whole chunk, and `fan` runs chunks on several threads
+//! while keeping their order.
 //!
 //! Other formats become such lines: `records` cuts bytes where `array` finds the elements of a JSON array or `csv` the
 //! records of a table in text, `table` has the rows of Arrow tables, and `object` writes cells and values as JSON.
 
 pub mod address;
+pub mod arena;
 pub mod array;
 mod brackets;
 pub mod chunk;
 pub mod csv;
+mod cursor;
 pub mod fan;
 pub mod input;
 pub mod json;
 pub mod line;
 pub mod lines;
 pub mod object;
+mod quick;
 pub mod records;
 mod rows;
 mod strict;

@@ -19,6 +19,15 @@ fn avx2<T: Real>(rows: &Rows<T>, form: &Form, first: usize, slope: &mut [T]) -> 
     crate::loss::block(rows, form, first, slope)
 }
 
+/// The bytes as text, or back if they are not UTF-8.
+pub fn text(bytes: Vec<u8>) -> Result<String, Vec<u8>> {
+    if simdutf8::basic::from_utf8(&bytes).is_err() {
+        return Err(bytes);
+    }
+    // SAFETY: they have just been found to be UTF-8, by a faster check than that of the standard library.
+    Ok(unsafe { String::from_utf8_unchecked(bytes) })
+}
+
 #[cfg(feature = "python")]
 pub use arrow::stream;
 #[cfg(feature = "python")]

@@ -54,6 +54,11 @@ impl Default for RowHash {
 }
 
 impl RowHash {
+    /// Forgets what was added.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Adds bytes of variable length.
     pub fn text(&mut self, text: Option<&str>) -> &mut Self {
         self.int(text.map(|text| text.len() as i64));

@@ -1,13 +1,20 @@
 //! The typed rows: an impression (one response shown) and a feedback event (choices included).
 //!
-//! Text is generic: the parser writes it as [`Span`]s of a chunk's arena, everyone else reads `&str`.
-
-use std::ops::Range;
+//! Text is generic: the parser writes it as [`Span`]s of a chunk's [`Texts`], everyone else reads `&str`.
 
 use super::Kind;
 pub use super::hash::{Digest, Key, RowHash};
 
-/// A piece of a chunk's arena.
+/// Where the rows of a chunk have their text: in the chunk as it was read, and behind it what was written anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Texts<'a> {
+    /// The chunk.
+    pub chunk: &'a str,
+    /// Texts without their escapes, and those of rows that are no lines.
+    pub more: &'a str,
+}
+
+/// A piece of [`Texts`], counted through both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// First byte.
@@ -16,15 +23,14 @@ pub struct Span {
     pub to: usize,
 }
 
-impl Span {
-    /// The text; empty if the span does not belong to `arena`.
-    pub fn of(self, arena: &str) -> &str {
-        arena
-            .get(Range {
-                start: self.from,
-                end: self.to,
-            })
-            .unwrap_or_default()
+impl<'a> Texts<'a> {
+    /// The text of a span; empty if it lies in neither part.
+    pub fn of(self, span: Span) -> &'a str {
+        let Some(from) = span.from.checked_sub(self.chunk.len()) else {
+            return self.chunk.get(span.from..span.to).unwrap_or_default();
+        };
+        let to = span.to.saturating_sub(self.chunk.len());
+        self.more.get(from..to).unwrap_or_default()
     }
 }
 
@@ -187,12 +193,12 @@ impl Actor {
 
 impl Impression<Span> {
     /// The same row with its text.
-    pub fn text<'a>(&self, arena: &'a str) -> Impression<&'a str> {
-        let some = |span: Option<Span>| span.map(|span| span.of(arena));
+    pub fn text<'a>(&self, texts: Texts<'a>) -> Impression<&'a str> {
+        let some = |span: Option<Span>| span.map(|span| texts.of(span));
         Impression {
             key: self.key,
             content: self.content,
-            id: self.id.of(arena),
+            id: texts.of(self.id),
             request: some(self.request),
             request_key: self.request_key,
             session: self.session,
@@ -201,7 +207,7 @@ impl Impression<Span> {
             prompt_hash: self.prompt_hash,
             shown_at: self.shown_at,
             received_at: self.received_at,
-            source: self.source.of(arena),
+            source: texts.of(self.source),
             surface: some(self.surface),
             lang: some(self.lang),
             model: some(self.model),
@@ -210,8 +216,8 @@ impl Impression<Span> {
             slot: self.slot,
             n_slots: self.n_slots,
             offered: self.offered,
-            prompt: self.prompt.of(arena),
-            response: self.response.of(arena),
+            prompt: texts.of(self.prompt),
+            response: texts.of(self.response),
             messages: some(self.messages),
             parent: self.parent,
             extra: some(self.extra),
@@ -223,12 +229,12 @@ impl Impression<Span> {
 
 impl Feedback<Span> {
     /// The same row with its text.
-    pub fn text<'a>(&self, arena: &'a str) -> Feedback<&'a str> {
-        let some = |span: Option<Span>| span.map(|span| span.of(arena));
+    pub fn text<'a>(&self, texts: Texts<'a>) -> Feedback<&'a str> {
+        let some = |span: Option<Span>| span.map(|span| texts.of(span));
         Feedback {
             key: self.key,
             content: self.content,
-            id: self.id.of(arena),
+            id: texts.of(self.id),
             target: self.target,
             winner: self.winner,
             response: some(self.response),
@@ -236,7 +242,7 @@ impl Feedback<Span> {
             user: self.user,
             at: self.at,
             received_at: self.received_at,
-            source: self.source.of(arena),
+            source: texts.of(self.source),
             kind: self.kind,
             value: self.value,
             label: some(self.label),
@@ -264,7 +270,12 @@ impl Impression<&str> {
 
     /// Hash of the row without its lineage; two rows with one id are the same row iff this is equal.
     pub fn hash(&self) -> Key {
-        let mut hash = RowHash::default();
+        self.hashed(&mut RowHash::default())
+    }
+
+    /// The same in memory that is there already.
+    pub fn hashed(&self, hash: &mut RowHash) -> Key {
+        hash.clear();
         hash.text(Some(self.source))
             .text(Some(self.id))
             .text(self.request)
@@ -324,7 +335,12 @@ impl Feedback<&str> {
 
     /// Hash of the row without its lineage.
     pub fn hash(&self) -> Key {
-        let mut hash = RowHash::default();
+        self.hashed(&mut RowHash::default())
+    }
+
+    /// The same in memory that is there already.
+    pub fn hashed(&self, hash: &mut RowHash) -> Key {
+        hash.clear();
         let (about, key) = match self.target {
             Target::Response(key) => (0, key),
             Target::Request(key) => (1, key),

@@ -223,7 +223,7 @@ impl Run<'_> {
             What::Blank | What::Header => source.balance.blank += 1,
             What::Skipped => source.balance.skipped += 1,
             What::Row(Row::Impression(row)) => {
-                let row = row.text(&parsed.arena);
+                let row = row.text(parsed.texts());
                 let fate = self.state.impression(&row, from.src)?;
                 if matches!(fate, Fate::Lost { conflict: true }) {
                     let bad = self.conflict(row.key, row.content)?;
@@ -241,7 +241,7 @@ impl Run<'_> {
                 self.impressions.pushed(bytes)?;
             }
             What::Row(Row::Feedback(row)) => {
-                let row = row.text(&parsed.arena);
+                let row = row.text(parsed.texts());
                 let fate = self.state.feedback(&row, from.src)?;
                 self.settle(src, fate);
                 if !matches!(fate, Fate::Lost { .. }) {

@@ -168,7 +168,7 @@ impl Look<'_> {
                 return Ok(());
             }
             What::Row(Row::Impression(row)) => {
-                let fate = self.state.impression(&row.text(&parsed.arena), src)?;
+                let fate = self.state.impression(&row.text(parsed.texts()), src)?;
                 if matches!(fate, Fate::New) {
                     for (name, known) in [
                         ("policy_prob", row.policy_prob.is_some()),
@@ -184,7 +184,7 @@ impl Look<'_> {
                 }
                 fate
             }
-            What::Row(Row::Feedback(row)) => self.state.feedback(&row.text(&parsed.arena), src)?,
+            What::Row(Row::Feedback(row)) => self.state.feedback(&row.text(parsed.texts()), src)?,
         };
         let conflict = match fate {
             Fate::New => false,

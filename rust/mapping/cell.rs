@@ -6,9 +6,9 @@ use super::path::{At, Item, Record};
 use super::table::{Cast, Chat, Literal, Path, Piece, Source, Spec, Time};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::event::row::Span;
+use crate::event::row::{Span, Texts};
 use crate::event::{Bad, Reason, time};
-use crate::reader::json::{Field, Value};
+use crate::reader::json::{Field, Value, number};
 use crate::reader::tree::Shape;
 
 /// Most messages of a thread.
@@ -98,6 +98,11 @@ impl Look<'_, '_> {
         self.arena.push_str(text);
         let to = self.arena.len();
         Value::Text(Span { from, to })
+    }
+
+    fn of(&self, span: Span) -> &str {
+        let (chunk, more) = ("", self.arena.as_str());
+        Texts { chunk, more }.of(span)
     }
 
     fn literal(&mut self, literal: &Literal) -> Value<'static> {
@@ -247,7 +252,7 @@ impl Look<'_, '_> {
 
     fn mapped(&mut self, value: Value<'static>, spec: &Spec) -> Result<Value<'static>, Bad> {
         let word: Cow<'_, str> = match value {
-            Value::Text(span) => Cow::Borrowed(span.of(self.arena)),
+            Value::Text(span) => Cow::Borrowed(self.of(span)),
             Value::Bool(value) => Cow::Borrowed(if value { "true" } else { "false" }),
             Value::Int(value) => Cow::Owned(value.to_string()),
             Value::Big(value) => Cow::Owned(value.to_string()),
@@ -270,7 +275,7 @@ impl Look<'_, '_> {
         let Value::Text(span) = value else {
             return Ok(value);
         };
-        let text = span.of(self.arena).trim();
+        let text = self.of(span).trim();
         let plain = serde_json::from_str::<serde_json::Number>(text).is_ok();
         let read = if plain { number(text) } else { None };
         read.ok_or_else(|| self.wrong(Reason::Type, "expected a number, or a number in a string"))
@@ -279,7 +284,7 @@ impl Look<'_, '_> {
     fn time(&mut self, value: Value<'static>, form: &Time) -> Result<Value<'static>, Bad> {
         let written = match (value, form) {
             (Value::Text(span), Time::Text(zone)) => {
-                let mut text = span.of(self.arena).to_owned();
+                let mut text = self.of(span).to_owned();
                 if let Some(zone) = zone.as_ref().filter(|_| !has_zone(&text)) {
                     text.push_str(zone);
                 }
@@ -289,7 +294,7 @@ impl Look<'_, '_> {
                 return time::parse(self.field.name(), &text).map(Value::Int);
             }
             (_, Time::Text(_)) => return Ok(value),
-            (Value::Text(span), _) => Cow::Borrowed(span.of(self.arena)),
+            (Value::Text(span), _) => Cow::Borrowed(self.of(span)),
             (Value::Int(number), _) => Cow::Owned(number.to_string()),
             (Value::Float(number), _) => Cow::Owned(number.to_string()),
             _ => return Err(self.wrong(Reason::Type, "expected a number of time units since 1970")),
@@ -310,21 +315,6 @@ impl Look<'_, '_> {
 
 fn words_of(words: &[String]) -> Option<Cell> {
     serde_json::to_string(words).ok().map(Cell::Json)
-}
-
-/// A JSON number as canonical lines read it.
-fn number(raw: &str) -> Option<Value<'static>> {
-    if raw == "-0" {
-        return Some(Value::Float(-0.0));
-    }
-    let whole = raw.parse().ok().map(Value::Int);
-    let whole = whole.or_else(|| raw.parse().ok().map(Value::Big));
-    whole.or_else(|| {
-        raw.parse()
-            .ok()
-            .filter(|value: &f64| value.is_finite())
-            .map(Value::Float)
-    })
 }
 
 /// Whether a time ends with a zone.

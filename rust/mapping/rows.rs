@@ -4,6 +4,7 @@ use super::cell::{Cell, cell};
 use super::path::{At, Item, Record};
 use super::table::{Group, Literal, Make, Mapping, Rule, Test, UNMAPPED};
 use crate::event::{Bad, Reason};
+use crate::reader::arena::Arena;
 use crate::reader::json::{self, Field, Fields, Value};
 use crate::reader::tree::Shape;
 
@@ -57,7 +58,7 @@ impl Mapping {
     ) -> Result<(), Bad> {
         let begin = arena.len();
         let Some(mut record) = Record::new(line) else {
-            let reason = json::scan(line, arena).err();
+            let reason = json::scan(line, &mut Arena::writing(arena)).err();
             arena.truncate(begin);
             return Err(reason.unwrap_or_else(|| Bad::new(Reason::Json, "", "not strict JSON")));
         };

@@ -71,10 +71,15 @@ pub fn may_hold(raw: &str, nodes: &mut Vec<Node>) -> bool {
 /// Whether anything stands in a JSON value without which there is no address: the marks of mail and of IP addresses,
 /// letters of the names, an escape, or what may be JSON in a string.
 fn has_sign(raw: &str) -> bool {
-    raw.as_bytes().windows(2).any(|pair| match pair {
-        [_, b'@' | b'%' | b'.' | b'\\'] | [b'"', b' ' | b'{' | b'['] => true,
-        [before, b':'] => *before != b'"', // that of a member follows its name, and IPv6 has two
-        _ => names_begin(pair),
+    let mut before = b' ';
+    raw.bytes().any(|byte| {
+        let pair = [std::mem::replace(&mut before, byte), byte];
+        match pair {
+            [_, b'@' | b'%' | b'.' | b'\\'] | [b'"', b' ' | b'{' | b'['] => true,
+            [before, b':'] => before != b'"', // that of a member follows its name, and IPv6 has two
+            [_, b'p' | b'P' | b'a' | b'A' | b'o' | b'O'] => names_begin(&pair),
+            _ => false,
+        }
     })
 }
 

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use simdutf8::basic::from_utf8;
 
+use super::arena::Arena;
 use super::csv::{self, Header};
 use super::json::is_whole_object;
 use super::line::{Parser, Row};
-use super::lines::{MAX_LINE, Piece};
+use super::lines::{self, MAX_LINE, Piece};
 use super::records::{Batch, Record, is_blank};
+use crate::event::row::Texts;
 use crate::event::{Bad, Reason};
 use crate::mapping::UNMAPPED;
+use crate::unchecked;
 
 /// Bytes of a line that is rather short.
 const SHORT: usize = 256;
@@ -18,6 +21,10 @@ const UNENDED: &str = "the last record has no line end, so it may be cut; add on
 
 /// What a record turned out to be; a canonical line is one record.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most records are rows, which need no memory of their own so"
+)]
 pub enum What {
     /// A row.
     Row(Row),
@@ -69,21 +76,41 @@ pub enum Work {
 pub struct Parsed {
     /// In order.
     pub lines: Vec<Line>,
-    /// Where the rows' text lies.
-    pub arena: String,
-    /// The bytes of the piece, for `--keep-raw`.
-    pub bytes: Vec<u8>,
+    /// The piece, where rows have their texts in it.
+    chunk: String,
+    /// Its bytes, where they have not.
+    bytes: Vec<u8>,
+    /// Texts of rows that were written anew.
+    more: String,
     /// The columns, if they are those of a CSV file.
     pub header: Option<Arc<Header>>,
     /// Fields left out because they hold an address.
     pub addresses: u64,
 }
 
+impl Drop for Parsed {
+    fn drop(&mut self) {
+        lines::done_with(std::mem::take(&mut self.chunk).into_bytes());
+    }
+}
+
 impl Parsed {
+    /// Where the rows have their text.
+    pub fn texts(&self) -> Texts<'_> {
+        Texts {
+            chunk: &self.chunk,
+            more: &self.more,
+        }
+    }
+
     /// The bytes of a line, as far as they are held.
     pub fn text(&self, line: &Line) -> Option<&[u8]> {
-        self.bytes
-            .get(line.from..line.from.saturating_add(line.length as usize))
+        let held = if self.bytes.is_empty() {
+            self.chunk.as_bytes()
+        } else {
+            &self.bytes
+        };
+        held.get(line.from..line.from.saturating_add(line.length as usize))
     }
 }
 
@@ -94,16 +121,30 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
         Work::Objects(batch) => (batch, None, false),
         Work::Cells(batch, header, first) => (batch, Some(header), first),
     };
-    let bytes = batch.bytes;
-    let mut arena = String::with_capacity(bytes.len() + source.len());
-    arena.push_str(source);
+    let borrows = header.is_none() && parser.mapping().is_none();
+    let borrowed = if borrows {
+        unchecked::text(batch.bytes)
+    } else {
+        Err(batch.bytes)
+    };
+    let (chunk, bytes) = match borrowed {
+        Ok(chunk) => (chunk, Vec::new()),
+        Err(bytes) => (String::new(), bytes),
+    };
+    let mut more = String::with_capacity(source.len() + bytes.len());
+    more.push_str(source);
+    let held = if bytes.is_empty() {
+        chunk.as_bytes()
+    } else {
+        &bytes
+    };
     let valid = from_utf8(&bytes).ok();
     let mut object = Vec::new();
     let mut lines: Vec<Line> = Vec::with_capacity(batch.records.len());
     for (at, mut record) in batch.records.into_iter().enumerate() {
         let fault = record.fault.take();
         let to = record.from.saturating_add(record.length as usize);
-        let line = bytes.get(record.from..to).unwrap_or_default();
+        let line = held.get(record.from..to).unwrap_or_default();
         let (before, count) = (
             lines.len(),
             if header.is_some() {
@@ -125,6 +166,10 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
                 what,
             });
         };
+        let arena = Arena {
+            chunk: &chunk,
+            more: &mut more,
+        };
         match (fault, &header) {
             (Some(bad), _) => give(UNMAPPED, What::Bad(bad)),
             (None, Some(_)) if !record.whole => {
@@ -132,21 +177,29 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
             }
             (None, Some(_)) if first && at == 0 => give(UNMAPPED, What::Header),
             (None, Some(header)) => {
-                cells(parser, header, line, &mut object, &mut arena, &mut give);
+                cells(parser, header, line, &mut object, arena, &mut give);
             }
             (None, None) => {
-                let text = match valid {
-                    Some(text) => text.get(record.from..to),
-                    None => from_utf8(line).ok(),
+                let (text, place) = match (chunk.get(record.from..to), valid) {
+                    (Some(text), _) => (Some(text), Some(record.from)),
+                    (None, Some(text)) => (text.get(record.from..to), None),
+                    (None, None) => (from_utf8(line).ok(), None),
                 };
-                classify(parser, line, text, record.whole, &mut arena, &mut give);
+                let taken = Taken {
+                    line,
+                    text,
+                    place,
+                    whole: record.whole,
+                };
+                classify(parser, taken, arena, &mut give);
             }
         }
     }
     Parsed {
         lines,
-        arena,
+        chunk,
         bytes,
+        more,
         header,
         addresses: std::mem::take(&mut parser.addresses),
     }
@@ -199,7 +252,7 @@ fn cells(
     header: &Header,
     record: &[u8],
     object: &mut Vec<u8>,
-    arena: &mut String,
+    arena: Arena<'_>,
     give: &mut impl FnMut(u16, What),
 ) {
     if memchr::memchr(0, record).is_some() {
@@ -208,32 +261,53 @@ fn cells(
     match header.object(record, object) {
         Err(bad) => give(UNMAPPED, What::Bad(bad)),
         Ok(false) => give(UNMAPPED, What::Blank),
-        Ok(true) => classify(parser, object, from_utf8(object).ok(), true, arena, give),
+        Ok(true) => {
+            let taken = Taken {
+                line: object,
+                text: from_utf8(object).ok(),
+                place: None,
+                whole: true,
+            };
+            classify(parser, taken, arena, give);
+        }
     }
+}
+
+/// A record that should be a JSON object.
+struct Taken<'a> {
+    line: &'a [u8],
+    /// The same, if it is UTF-8.
+    text: Option<&'a str>,
+    /// Where it lies in the chunk of the arena, if it does.
+    place: Option<usize>,
+    /// Its end was seen.
+    whole: bool,
 }
 
 #[inline]
 fn classify(
     parser: &mut Parser,
-    line: &[u8],
-    text: Option<&str>,
-    whole: bool,
-    arena: &mut String,
+    taken: Taken<'_>,
+    arena: Arena<'_>,
     give: &mut impl FnMut(u16, What),
 ) {
+    let Taken {
+        line,
+        text,
+        place,
+        whole,
+    } = taken;
     if is_blank(line) {
         return give(UNMAPPED, What::Blank);
     }
     let parsed = if line.len() > MAX_LINE {
         Err(too_long())
-    } else if memchr::memchr(0, line).is_some() {
-        Err(Bad::new(Reason::Nul, "", "a NUL byte"))
     } else if let Some(text) = text {
         match parser.mapping() {
             None => parser
-                .parse(text, arena)
+                .parse(text, place, arena)
                 .map(|row| give(UNMAPPED, What::Row(row))),
-            Some(mapping) => parser.records(&mapping, text, arena, &mut |rule, row| {
+            Some(mapping) => parser.records(&mapping, text, arena.more, &mut |rule, row| {
                 give(
                     rule,
                     row.map_or_else(What::Bad, |row| row.map_or(What::Skipped, What::Row)),
@@ -243,7 +317,10 @@ fn classify(
     } else {
         Err(Bad::new(Reason::Utf8, "", "not UTF-8"))
     };
-    let Err(bad) = parsed else { return };
+    let Err(mut bad) = parsed else { return };
+    if line.len() <= MAX_LINE && memchr::memchr(0, line).is_some() {
+        bad = Bad::new(Reason::Nul, "", "a NUL byte");
+    }
     let torn = !whole && !text.is_some_and(is_whole_object);
     let torn = torn.then(|| {
         let message = "the last line ends without a newline and is not complete";
@@ -281,9 +358,9 @@ mod tests {
             bytes: bytes.to_vec(),
             terminated: true,
         };
-        let lines = parse(&mut parser, "s", Work::Lines(piece)).lines;
+        let parsed = parse(&mut parser, "s", Work::Lines(piece));
+        let lines = parsed.lines.iter();
         lines
-            .iter()
             .map(|line| matches!(line.what, What::Row(_)))
             .collect()
     }

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::arena::Arena;
 use super::strict::{Check, Name, Nested, classify, repeated, repeats};
 use crate::event::row::Span;
 use crate::event::{Bad, Reason};
@@ -24,7 +25,10 @@ macro_rules! fields {
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
             /// The key in the file.
             pub fn name(self) -> &'static str { match self { $(Self::$variant => $name),* } }
-            fn named(name: &str) -> Option<Self> { match name { $($name => Some(Self::$variant),)* _ => None } }
+            /// The one with this key.
+            pub fn named(name: &str) -> Option<Self> { match name { $($name => Some(Self::$variant),)* _ => None } }
+            /// The key as it is mostly written, with the colon behind it.
+            pub fn quoted(self) -> &'static str { match self { $(Self::$variant => concat!("\"", $name, "\":")),* } }
             /// Bit in a mask of fields.
             pub const fn mask(self) -> u32 { 1 << self as u8 }
         }
@@ -93,8 +97,39 @@ impl<'de> Fields<'de> {
     }
 }
 
-/// The fields of the object on `line`; strings of known fields go to the end of `arena`.
-pub fn scan<'de>(line: &'de str, arena: &mut String) -> Result<Fields<'de>, Bad> {
+/// A JSON number as a value; none if it is infinite.
+pub fn number(raw: &str) -> Option<Value<'static>> {
+    if raw == "-0" {
+        return Some(Value::Float(-0.0));
+    }
+    let whole = raw.parse().ok().map(Value::Int);
+    let whole = whole.or_else(|| raw.parse().ok().map(Value::Big));
+    whole.or_else(|| {
+        let value = short(raw).or_else(|| raw.parse().ok());
+        value
+            .filter(|value: &f64| value.is_finite())
+            .map(Value::Float)
+    })
+}
+
+/// A decimal of so few digits that both its digits and their power of ten are exact, so that one division rounds right
+/// (Clinger, How to read floating point numbers accurately, 1990).
+fn short(raw: &str) -> Option<f64> {
+    const DIGITS: usize = 15;
+    let (whole, part) = raw.split_once('.')?;
+    if whole.len() + part.len() > DIGITS {
+        return None;
+    }
+    let mut digits = whole.bytes().chain(part.bytes());
+    let digits = digits.try_fold(0u64, |sum, byte| {
+        byte.is_ascii_digit()
+            .then(|| sum * 10 + u64::from(byte - b'0'))
+    })?;
+    Some(digits as f64 / 10f64.powi(part.len() as i32))
+}
+
+/// The fields of the object on `line`; strings of known fields are written to `arena`.
+pub fn scan<'de>(line: &'de str, arena: &mut Arena<'_>) -> Result<Fields<'de>, Bad> {
     if !line.trim_ascii_start().starts_with('{') {
         return Err(match serde_json::from_str::<IgnoredAny>(line) {
             Ok(_) => Bad::new(Reason::NotObject, "", "a JSON value, but not an object"),
@@ -146,13 +181,13 @@ pub fn is_whole_object(line: &str) -> bool {
     line.trim_ascii_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(line).is_ok()
 }
 
-struct Scan<'a, 'de> {
+struct Scan<'a, 'c, 'de> {
     fields: Fields<'de>,
-    arena: &'a mut String,
+    arena: &'a mut Arena<'c>,
     check: Check,
 }
 
-impl<'de> Visitor<'de> for &mut Scan<'_, 'de> {
+impl<'de> Visitor<'de> for &mut Scan<'_, '_, 'de> {
     type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
@@ -184,19 +219,19 @@ impl<'de> Visitor<'de> for &mut Scan<'_, 'de> {
 }
 
 /// The value of a known field.
-struct Scalar<'a> {
-    arena: &'a mut String,
+struct Scalar<'a, 'c> {
+    arena: &'a mut Arena<'c>,
     check: &'a mut Check,
 }
 
-impl<'de> DeserializeSeed<'de> for Scalar<'_> {
+impl<'de> DeserializeSeed<'de> for Scalar<'_, '_> {
     type Value = Value<'de>;
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Scalar<'_> {
+impl<'de> Visitor<'de> for Scalar<'_, '_> {
     type Value = Value<'de>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
@@ -214,12 +249,7 @@ impl<'de> Visitor<'de> for Scalar<'_> {
         Ok(Value::Float(value))
     }
     fn visit_str<E>(self, text: &str) -> Result<Value<'de>, E> {
-        let from = self.arena.len();
-        self.arena.push_str(text);
-        Ok(Value::Text(Span {
-            from,
-            to: self.arena.len(),
-        }))
+        Ok(Value::Text(self.arena.push(text)))
     }
     fn visit_unit<E>(self) -> Result<Value<'de>, E> {
         Ok(Value::Null)
@@ -249,7 +279,9 @@ mod tests {
     use super::*;
 
     fn reason(line: &str) -> Option<Reason> {
-        scan(line, &mut String::new()).err().map(|bad| bad.reason)
+        scan(line, &mut Arena::writing(&mut String::new()))
+            .err()
+            .map(|bad| bad.reason)
     }
 
     #[test]
@@ -327,12 +359,14 @@ mod tests {
         let mut arena = String::new();
         let line =
             r#"{"id":18446744073709551615,"version":-9223372036854775808,"user":"a\u00e9\n"}"#;
-        let fields = scan(line, &mut arena).unwrap();
+        let fields = scan(line, &mut Arena::writing(&mut arena)).unwrap();
         assert_eq!(fields.get(Field::Id), Value::Big(u64::MAX));
         assert_eq!(fields.get(Field::Version), Value::Int(i64::MIN));
         assert_eq!(fields.get(Field::Prompt), Value::Absent);
         match fields.get(Field::User) {
-            Value::Text(span) => assert_eq!(span.of(&arena), "a\u{e9}\n"),
+            Value::Text(span) => {
+                assert_eq!(Arena::writing(&mut arena).texts().of(span), "a\u{e9}\n")
+            }
             other => assert_eq!(other, Value::Null),
         }
     }

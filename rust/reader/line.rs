@@ -5,22 +5,24 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
+use super::arena::Arena;
 use super::json::{Field, Value, raw_of, scan};
+use super::quick::{self, Habit};
 use super::rows::Line;
 use super::tree::Node;
 use super::typed::{missing, wrong};
 use crate::event::Bad;
-use crate::event::row::{Feedback, Impression, Key, Span};
-use crate::key::{Secret, Space};
+use crate::event::row::{Feedback, Impression, Key, RowHash, Span};
+use crate::key::{Ids, Secret, Space};
 use crate::mapping::{Draft, Found, Make, Mapping};
 
 /// A parsed line.
 #[derive(Debug)]
 pub enum Row {
     /// A response shown.
-    Impression(Box<Impression<Span>>),
+    Impression(Impression<Span>),
     /// Feedback or a choice.
-    Feedback(Box<Feedback<Span>>),
+    Feedback(Feedback<Span>),
 }
 
 #[rustfmt::skip]
@@ -51,8 +53,14 @@ const CACHED: usize = 1 << 16;
 
 /// Gives types to the lines of one source; owned by one thread.
 pub struct Parser {
-    pub(super) secret: Secret,
+    secret: Secret,
     pub(super) source: String,
+    /// What makes the keys of ids, by their space.
+    pub(super) ids: Ids,
+    /// Kept from one row to the next.
+    pub(super) hash: RowHash,
+    /// The list of kinds offered that was read last, and what it says.
+    pub(super) offered: (String, u32),
     mapping: Option<Arc<Mapping>>,
     /// Keep fields that hold e-mail and IP addresses.
     pub(super) keep_addresses: bool,
@@ -60,6 +68,7 @@ pub struct Parser {
     pub(super) addresses: u64,
     /// Kept from one look for them to the next.
     pub(super) nodes: Vec<Node>,
+    habit: Habit,
     /// Pseudonyms of users and of sessions, by keyed hashes of their ids.
     people: [HashMap<Key, Key>; 2],
 }
@@ -68,12 +77,16 @@ impl Parser {
     /// A parser of the namespace `source`.
     pub fn new(secret: Secret, source: &str) -> Self {
         Self {
+            ids: secret.ids(source),
             secret,
             source: source.to_owned(),
+            hash: RowHash::default(),
+            offered: Default::default(),
             mapping: None,
             keep_addresses: false,
             addresses: 0,
             nodes: Vec::new(),
+            habit: Habit::default(),
             people: Default::default(),
         }
     }
@@ -96,20 +109,33 @@ impl Parser {
         self.mapping.clone()
     }
 
-    /// The row on `line`; its text is appended to `arena`, or nothing is.
-    pub fn parse(&mut self, line: &str, arena: &mut String) -> Result<Row, Bad> {
-        let start = arena.len();
-        let row = self.row(line, arena);
+    /// The row on `line`, which lies at `place` in the chunk of `arena` if it lies there; a refused one leaves no text.
+    pub fn parse(
+        &mut self,
+        line: &str,
+        place: Option<usize>,
+        arena: Arena<'_>,
+    ) -> Result<Row, Bad> {
+        let (start, chunk) = (arena.more.len(), arena.chunk);
+        let Arena { more, .. } = arena;
+        let row = self.row(line, place, Arena { chunk, more });
         if row.is_err() {
-            arena.truncate(start);
+            more.truncate(start);
         }
         row
     }
 
-    fn row(&mut self, line: &str, arena: &mut String) -> Result<Row, Bad> {
-        let mut fields = scan(line, arena)?;
+    fn row(&mut self, line: &str, place: Option<usize>, mut arena: Arena<'_>) -> Result<Row, Bad> {
+        let start = arena.more.len();
+        let mut fields = match quick::fields(line, place, &mut arena, &mut self.habit) {
+            Some(fields) => fields,
+            None => {
+                arena.more.truncate(start);
+                scan(line, &mut arena)?
+            }
+        };
         let kind = match fields.get(Field::Type) {
-            Value::Text(span) => span.of(arena),
+            Value::Text(span) => arena.texts().of(span),
             Value::Absent | Value::Null => return Err(missing(Field::Type)),
             _ => return Err(wrong(Field::Type, "a string")),
         };
@@ -153,7 +179,7 @@ impl Parser {
                 let Some(draft) = &draft else { return Ok(None) };
                 let mut line = Line {
                     fields: draft.fields(),
-                    arena,
+                    arena: Arena::writing(arena),
                     parser: self,
                 };
                 line.row(draft.make).map(Some)
@@ -165,7 +191,7 @@ impl Parser {
     }
 
     pub(super) fn person(&mut self, role: &'static str, id: &str) -> Key {
-        let hash = self.secret.id(&self.source, Space::Person, id);
+        let hash = self.ids.key(Space::Person, id);
         let [users, sessions] = &mut self.people;
         let known = if role == Field::User.name() {
             users
@@ -189,11 +215,18 @@ impl Parser {
 mod tests {
     use super::*;
     use crate::event::Reason;
+    use crate::event::row::Texts;
 
     fn parse(line: &str) -> Result<(Row, String), Bad> {
         let mut arena = "canonical".to_owned();
         let mut parser = Parser::new(Secret::new(&[7; 32]).unwrap(), "canonical");
-        parser.parse(line, &mut arena).map(|row| (row, arena))
+        parser
+            .parse(line, None, Arena::writing(&mut arena))
+            .map(|row| (row, arena))
+    }
+
+    fn text(span: Span, more: &str) -> &str {
+        Texts { chunk: "", more }.of(span)
     }
 
     fn impression(fields: &str) -> Result<(Impression<Span>, String), Bad> {
@@ -201,7 +234,7 @@ mod tests {
             r#"{{"type":"impression","id":"r1","shown_at":"2026-05-04T10:11:12Z","prompt":"p","response":"r"{fields}}}"#
         );
         parse(&line).map(|(row, arena)| match row {
-            Row::Impression(row) => (*row, arena),
+            Row::Impression(row) => (row, arena),
             Row::Feedback(_) => panic!("an impression was read as feedback"),
         })
     }
@@ -223,7 +256,7 @@ mod tests {
     fn unknown_and_foreign_fields_are_kept_in_the_order_of_their_names() {
         let (row, arena) = impression(r#","z":1.50,"kind":{"a":[]},"b\n":"\u00e9""#).unwrap();
         assert_eq!(
-            row.extra.unwrap().of(&arena),
+            text(row.extra.unwrap(), &arena),
             r#"{"b\n":"\u00e9","kind":{"a":[]},"z":1.50}"#
         );
     }
@@ -234,8 +267,8 @@ mod tests {
             "messages":[{"role":"user","content":"hi"},{"role":"tool","content":null,"x":1}]}"#;
         match parse(&line.replace('\n', "")).unwrap() {
             (Row::Impression(row), arena) => {
-                assert_eq!(row.prompt.of(&arena), "user: hi\ntool: ");
-                assert!(row.messages.unwrap().of(&arena).starts_with("[{\"role\""));
+                assert_eq!(text(row.prompt, &arena), "user: hi\ntool: ");
+                assert!(text(row.messages.unwrap(), &arena).starts_with("[{\"role\""));
             }
             _ => panic!("an impression was read as feedback"),
         }

@@ -1,6 +1,7 @@
 //! A stream of bytes as chunks of whole lines; a line over the limit is passed over without being held.
 
-use std::io::{Read, Result};
+use std::io::{ErrorKind, Read, Result};
+use std::sync::{Mutex, PoisonError};
 
 use memchr::{memchr, memrchr};
 
@@ -8,6 +9,25 @@ use memchr::{memchr, memrchr};
 pub const MAX_LINE: usize = 16 << 20;
 /// Bytes read at a time; results do not depend on it.
 pub const CHUNK: usize = 1 << 20;
+
+/// Chunks that are done with, to be read into again: memory that is there already, and need not be zeroed.
+static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// How many of them are kept.
+const SPARES: usize = 4;
+
+/// Bytes to be overwritten, perhaps none.
+fn spare() -> Vec<u8> {
+    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    spare.pop().unwrap_or_default()
+}
+
+/// Keeps the memory of a chunk for the next one.
+pub(super) fn done_with(chunk: Vec<u8>) {
+    let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    if spare.len() < SPARES && (CHUNK / 2..=2 * CHUNK).contains(&chunk.capacity()) {
+        spare.push(chunk);
+    }
+}
 
 /// A piece of the input in whole lines.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,14 +94,21 @@ impl<R: Read> Pieces<R> {
         }
     }
 
-    fn fill(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
-        bytes.reserve(self.chunk);
-        let read = self
-            .input
-            .by_ref()
-            .take(self.chunk as u64)
-            .read_to_end(bytes)?;
-        Ok(read < self.chunk)
+    /// Reads a chunk to the place behind the first `used` bytes; how many are used then, and whether the input has ended.
+    fn fill(&mut self, bytes: &mut Vec<u8>, used: usize) -> Result<(usize, bool)> {
+        let (mut used, end) = (used, used + self.chunk);
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        while let Some(free) = bytes.get_mut(used..end).filter(|free| !free.is_empty()) {
+            match self.input.read(free) {
+                Ok(0) => return Ok((used, true)),
+                Ok(read) => used += read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((used, false))
     }
 
     /// The reader, wherever it stands.
@@ -96,29 +123,35 @@ impl<R: Read> Pieces<R> {
 
     /// The next piece, or none at the end.
     pub fn next_piece(&mut self) -> Result<Option<Piece>> {
-        let mut bytes = std::mem::take(&mut self.carry);
+        let mut bytes = spare();
+        let mut used = self.carry.len();
+        bytes.splice(..used.min(bytes.len()), self.carry.drain(..));
         loop {
-            let known = bytes.len();
-            let ended = self.fill(&mut bytes)?;
+            let known = used;
+            let ended;
+            (used, ended) = self.fill(&mut bytes, used)?;
             if self.offset == 0 && bytes.starts_with(b"\xef\xbb\xbf") {
                 bytes.drain(..3);
-                self.offset = 3;
+                (self.offset, used) = (3, used - 3);
             }
-            let newline = bytes
-                .get(known.min(bytes.len())..)
-                .and_then(|new| memrchr(b'\n', new));
-            if let Some(at) = newline
-                .map(|at| at + known.min(bytes.len()))
-                .or_else(|| memrchr(b'\n', &bytes))
-            {
-                self.carry = bytes.split_off(at + 1);
+            let last = |from: usize| {
+                let new = bytes.get(from..used)?;
+                memrchr(b'\n', new).map(|at| at + from)
+            };
+            // What a long line left behind may hold lines too.
+            if let Some(at) = last(known.min(used)).or_else(|| last(0)) {
+                let rest = bytes.get(at + 1..used).unwrap_or_default();
+                self.carry.extend_from_slice(rest);
+                bytes.truncate(at + 1);
                 return Ok(Some(self.lines(bytes, true)));
             }
-            if bytes.len() > self.limit {
+            if used > self.limit {
+                bytes.truncate(used);
                 return self.skip(bytes, ended).map(Some);
             }
             if ended {
-                return Ok((!bytes.is_empty()).then(|| self.lines(bytes, false)));
+                bytes.truncate(used);
+                return Ok((used > 0).then(|| self.lines(bytes, false)));
             }
         }
     }
@@ -136,15 +169,16 @@ impl<R: Read> Pieces<R> {
     fn skip(&mut self, mut bytes: Vec<u8>, mut ended: bool) -> Result<Piece> {
         let (offset, mut length, mut terminated) = (self.offset, bytes.len() as u64, false);
         while !ended && !terminated {
-            bytes.clear();
-            ended = self.fill(&mut bytes)?;
-            if let Some(at) = memchr(b'\n', &bytes) {
-                self.carry = bytes.split_off(at + 1);
-                length += at as u64;
-                terminated = true;
-            } else {
-                length += bytes.len() as u64;
+            let used;
+            (used, ended) = self.fill(&mut bytes, 0)?;
+            let new = bytes.get(..used).unwrap_or_default();
+            let at = memchr(b'\n', new);
+            if let Some(at) = at {
+                self.carry
+                    .extend_from_slice(new.get(at + 1..).unwrap_or_default());
             }
+            length += at.unwrap_or(used) as u64;
+            terminated = at.is_some();
         }
         self.offset += length + u64::from(terminated);
         Ok(Piece::TooLong {

@@ -1,5 +1,6 @@
 //! The fields of a record to the row that they make.
 
+use super::arena::Arena;
 use super::json::{Field, Fields, Value};
 use super::line::{Parser, Row};
 use super::typed::{missing, no_id, wrong};
@@ -10,18 +11,18 @@ use crate::key::Space;
 use crate::mapping::Make;
 
 /// A line being given types.
-pub(super) struct Line<'a, 'de> {
+pub(super) struct Line<'a, 'c, 'de> {
     pub fields: Fields<'de>,
-    pub arena: &'a mut String,
+    pub arena: Arena<'c>,
     pub parser: &'a mut Parser,
 }
 
-impl Line<'_, '_> {
+impl Line<'_, '_, '_> {
     pub fn row(&mut self, make: Make) -> Result<Row, Bad> {
         match make {
-            Make::Impression => self.impression().map(|row| Row::Impression(Box::new(row))),
-            Make::Feedback => self.feedback().map(|row| Row::Feedback(Box::new(row))),
-            Make::Choice => self.choice().map(|row| Row::Feedback(Box::new(row))),
+            Make::Impression => self.impression().map(Row::Impression),
+            Make::Feedback => self.feedback().map(Row::Feedback),
+            Make::Choice => self.choice().map(Row::Feedback),
         }
     }
 
@@ -50,7 +51,7 @@ impl Line<'_, '_> {
                 .whole(Field::Turn, 0, i64::from(i32::MAX))?
                 .and_then(|n| i32::try_from(n).ok()),
             user: self.person(Field::User)?,
-            prompt_hash: Key::of(prompt.of(self.arena).as_bytes()),
+            prompt_hash: Key::of(self.of(prompt).as_bytes()),
             shown_at,
             received_at: self.time(Field::ReceivedAt)?,
             source: self.source(),
@@ -73,11 +74,10 @@ impl Line<'_, '_> {
                 .id(Field::Parent)?
                 .map(|id| self.key(Space::Response, id)),
             extra: self.extra(),
-            response_chars: i32::try_from(response.of(self.arena).chars().count())
-                .unwrap_or(i32::MAX),
-            text_hash: Key::of(response.of(self.arena).as_bytes()),
+            response_chars: i32::try_from(self.of(response).chars().count()).unwrap_or(i32::MAX),
+            text_hash: Key::of(self.of(response).as_bytes()),
         };
-        row.content = row.text(self.arena).hash();
+        row.content = row.text(self.arena.texts()).hashed(&mut self.parser.hash);
         Ok(row)
     }
 
@@ -85,7 +85,7 @@ impl Line<'_, '_> {
         let kind = self
             .text(Field::Kind)?
             .ok_or_else(|| missing(Field::Kind))?;
-        let kind = Kind::named(kind.of(self.arena)).ok_or_else(|| {
+        let kind = Kind::named(self.of(kind)).ok_or_else(|| {
             Bad::new(
                 Reason::UnknownKind,
                 "kind",
@@ -113,7 +113,7 @@ impl Line<'_, '_> {
             Value::Int(value) => (Scalar::Number(value as f64), None),
             Value::Big(value) => (Scalar::Number(value as f64), None),
             Value::Float(value) => (Scalar::Number(value), None),
-            Value::Text(span) => (Scalar::Text(span.of(self.arena)), Some(span)),
+            Value::Text(span) => (Scalar::Text(self.of(span)), Some(span)),
             Value::Raw(_) | Value::Nested | Value::Instant(_) => {
                 return Err(wrong(Field::Value, "a number, a bool or a string"));
             }
@@ -134,7 +134,7 @@ impl Line<'_, '_> {
             .id(Field::Winner)?
             .ok_or_else(|| missing(Field::Winner))?;
         let target = Target::Request(self.key(Space::Request, request));
-        let (won, response, label) = match winner.of(self.arena) {
+        let (won, response, label) = match self.of(winner) {
             "tie" => (Winner::Tie, None, Some(winner)),
             "both_bad" => (Winner::BothBad, None, Some(winner)),
             _ => (
@@ -182,21 +182,22 @@ impl Line<'_, '_> {
             comment: self.text(Field::Comment)?,
             extra: self.extra(),
         };
-        row.content = row.text(self.arena).hash();
+        row.content = row.text(self.arena.texts()).hashed(&mut self.parser.hash);
         Ok(row)
     }
 
     fn key(&self, space: Space, id: Span) -> Key {
-        self.parser
-            .secret
-            .id(&self.parser.source, space, id.of(self.arena))
+        self.parser.ids.key(space, self.of(id))
     }
 
-    /// The source's name; every chunk's arena begins with it.
+    /// The source's name; what is written for a chunk begins with it.
     fn source(&self) -> Span {
-        Span {
-            from: 0,
-            to: self.parser.source.len(),
-        }
+        let from = self.arena.chunk.len();
+        let to = from + self.parser.source.len();
+        Span { from, to }
+    }
+
+    pub(super) fn of(&self, span: Span) -> &str {
+        self.arena.texts().of(span)
     }
 }

@@ -5,8 +5,7 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
-use memchr::memchr2;
-
+use super::cursor::Cursor;
 use super::strict::{MAX_DEPTH, MAX_KEYS, repeats};
 
 /// Keys that are compared one by one.
@@ -78,15 +77,37 @@ impl Node {
 
 /// Fills `nodes` with the values of `text`, the outermost first; false when it breaks a rule.
 pub fn grow(text: &str, nodes: &mut Vec<Node>) -> bool {
+    let mut cursor = Cursor { text, at: 0 };
+    cursor.space();
+    let whole = grown(&mut cursor, nodes, 0, &mut 0);
+    cursor.space();
+    whole.is_some() && cursor.at == text.len()
+}
+
+/// Passes over a value inside an object, and fills `nodes` with what is in it; `keys` of its line were seen before.
+pub(super) fn pass(cursor: &mut Cursor<'_>, nodes: &mut Vec<Node>, keys: &mut usize) -> Option<()> {
+    grown(cursor, nodes, 1, keys)
+}
+
+/// The value at a cursor, inside `depth` others.
+fn grown(
+    cursor: &mut Cursor<'_>,
+    nodes: &mut Vec<Node>,
+    depth: usize,
+    keys: &mut usize,
+) -> Option<()> {
     nodes.clear();
+    u32::try_from(cursor.text.len()).ok()?;
     let mut scan = Scan {
-        text,
-        at: 0,
+        cursor: *cursor,
         nodes,
         open: Vec::new(),
-        keys: 0,
+        depth,
+        keys: *keys,
     };
-    u32::try_from(text.len()).is_ok() && scan.run().is_some()
+    scan.run()?;
+    (*cursor, *keys) = (scan.cursor, scan.keys);
+    Some(())
 }
 
 /// Calls `each` with the numbers of the values directly inside node `of`: (key, value), the key of an item being none.
@@ -108,21 +129,21 @@ pub fn inside<T>(
     None
 }
 
-struct Scan<'a> {
-    text: &'a str,
-    at: usize,
+struct Scan<'t, 'a> {
+    cursor: Cursor<'t>,
     nodes: &'a mut Vec<Node>,
     open: Vec<usize>,
+    /// Values around the outermost one.
+    depth: usize,
     keys: usize,
 }
 
-impl Scan<'_> {
+impl Scan<'_, '_> {
     fn run(&mut self) -> Option<()> {
-        self.space();
         loop {
-            if let b'{' | b'[' = self.peek()? {
+            if let b'{' | b'[' = self.cursor.peek()? {
                 self.enter()?;
-                if !matches!(self.peek()?, b'}' | b']') {
+                if !matches!(self.cursor.peek()?, b'}' | b']') {
                     self.key()?;
                     continue;
                 }
@@ -130,15 +151,15 @@ impl Scan<'_> {
                 self.scalar()?;
             }
             loop {
-                self.space();
                 let Some(top) = self.open.last().copied() else {
-                    return (self.at == self.text.len()).then_some(());
+                    return Some(());
                 };
+                self.cursor.space();
                 let shape = self.nodes.get(top)?.shape;
-                match (shape, self.peek()?) {
+                match (shape, self.cursor.peek()?) {
                     (_, b',') => {
-                        self.at += 1;
-                        self.space();
+                        self.cursor.at += 1;
+                        self.cursor.space();
                         self.key()?;
                         break;
                     }
@@ -149,19 +170,9 @@ impl Scan<'_> {
         }
     }
 
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
-        }
-    }
-
     fn push(&mut self, shape: Shape, from: usize) {
         let next = self.nodes.len() as u32 + 1;
-        let (from, to) = (from as u32, self.at as u32);
+        let (from, to) = (from as u32, self.cursor.at as u32);
         self.nodes.push(Node {
             shape,
             from,
@@ -171,22 +182,22 @@ impl Scan<'_> {
     }
 
     fn enter(&mut self) -> Option<()> {
-        if self.open.len() >= MAX_DEPTH as usize {
+        if self.depth + self.open.len() >= MAX_DEPTH as usize {
             return None;
         }
-        let object = self.peek() == Some(b'{');
+        let object = self.cursor.peek() == Some(b'{');
         self.open.push(self.nodes.len());
         let shape = if object { Shape::Object } else { Shape::Array };
-        self.push(shape, self.at);
-        self.at += 1;
-        self.space();
+        self.push(shape, self.cursor.at);
+        self.cursor.at += 1;
+        self.cursor.space();
         Some(())
     }
 
     fn leave(&mut self, top: usize) -> Option<()> {
-        self.at += 1;
+        self.cursor.at += 1;
         self.open.pop();
-        let (to, next) = (self.at as u32, self.nodes.len() as u32);
+        let (to, next) = (self.cursor.at as u32, self.nodes.len() as u32);
         let node = self.nodes.get_mut(top)?;
         (node.to, node.next) = (to, next);
         (node.shape == Shape::Array || self.distinct(top as u32)).then_some(())
@@ -208,11 +219,15 @@ impl Scan<'_> {
                 let mut rest = names.iter().skip(at + 1);
                 let length = one.to - one.from;
                 !rest.any(|other| {
-                    other.to - other.from == length && other.raw(self.text) == one.raw(self.text)
+                    other.to - other.from == length
+                        && other.raw(self.cursor.text) == one.raw(self.cursor.text)
                 })
             });
         }
-        let names: Vec<Cow<'_, str>> = names.iter().filter_map(|key| key.text(self.text)).collect();
+        let names: Vec<Cow<'_, str>> = names
+            .iter()
+            .filter_map(|key| key.text(self.cursor.text))
+            .collect();
         let mut names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
         !repeats(&mut names)
     }
@@ -224,114 +239,27 @@ impl Scan<'_> {
             return Some(());
         }
         self.keys += 1;
-        if self.keys > MAX_KEYS || self.peek()? != b'"' {
+        if self.keys > MAX_KEYS || self.cursor.peek()? != b'"' {
             return None;
         }
-        self.string()?;
-        self.space();
-        if self.peek()? != b':' {
-            return None;
-        }
-        self.at += 1;
-        self.space();
+        self.scalar()?;
+        self.cursor.space();
+        self.cursor.byte(b':')?;
+        self.cursor.space();
         Some(())
     }
 
     fn scalar(&mut self) -> Option<()> {
-        let from = self.at;
-        let (word, shape) = match self.peek()? {
-            b'"' => return self.string(),
-            b'-' | b'0'..=b'9' => return self.number(),
-            b't' => ("true", Shape::Bool(true)),
-            b'f' => ("false", Shape::Bool(false)),
-            b'n' => ("null", Shape::Null),
-            _ => return None,
+        let from = self.cursor.at;
+        let shape = match self.cursor.peek()? {
+            b'"' => self.cursor.string().map(|escaped| Shape::Text { escaped }),
+            b't' => self.cursor.word("true").map(|()| Shape::Bool(true)),
+            b'f' => self.cursor.word("false").map(|()| Shape::Bool(false)),
+            b'n' => self.cursor.word("null").map(|()| Shape::Null),
+            _ => self.cursor.number().map(|()| Shape::Number),
         };
-        if !self.text.get(from..)?.starts_with(word) {
-            return None;
-        }
-        self.at += word.len();
-        self.push(shape, from);
+        self.push(shape?, from);
         Some(())
-    }
-
-    fn string(&mut self) -> Option<()> {
-        let (from, mut escaped) = (self.at, false);
-        self.at += 1;
-        loop {
-            let rest = self.text.as_bytes().get(self.at..)?;
-            let stop = memchr2(b'"', b'\\', rest)?;
-            let plain = rest.get(..stop)?.iter();
-            if plain.fold(false, |control, byte| control | (*byte < 0x20)) {
-                return None;
-            }
-            self.at += stop;
-            if self.peek() == Some(b'"') {
-                break;
-            }
-            escaped = true;
-            self.escape()?;
-        }
-        self.at += 1;
-        self.push(Shape::Text { escaped }, from);
-        Some(())
-    }
-
-    /// One escape; a surrogate only beside its other half.
-    fn escape(&mut self) -> Option<()> {
-        self.at += 2;
-        match self.text.as_bytes().get(self.at - 1)? {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Some(()),
-            b'u' => {}
-            _ => return None,
-        }
-        match self.hex()? {
-            0xdc00..=0xdfff => None,
-            0xd800..=0xdbff => {
-                let low = self.text.get(self.at..self.at + 2)? == "\\u";
-                self.at += 2;
-                (low && (0xdc00..=0xdfff).contains(&self.hex()?)).then_some(())
-            }
-            _ => Some(()),
-        }
-    }
-
-    fn hex(&mut self) -> Option<u32> {
-        let digits = self.text.get(self.at..self.at + 4)?;
-        self.at += 4;
-        let all = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        u32::from_str_radix(digits, 16).ok().filter(|_| all)
-    }
-
-    fn number(&mut self) -> Option<()> {
-        let from = self.at;
-        self.at += usize::from(self.peek() == Some(b'-'));
-        let zero = self.peek() == Some(b'0');
-        if self.digits()? > 1 && zero {
-            return None;
-        }
-        let mut whole = true;
-        if self.peek() == Some(b'.') {
-            (self.at, whole) = (self.at + 1, false);
-            self.digits()?;
-        }
-        if let Some(b'e' | b'E') = self.peek() {
-            (self.at, whole) = (self.at + 1, false);
-            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
-            self.digits()?;
-        }
-        let raw = self.text.get(from..self.at)?;
-        let finite = (whole && raw.len() < 300) || raw.parse::<f64>().is_ok_and(f64::is_finite);
-        self.push(Shape::Number, from);
-        finite.then_some(())
-    }
-
-    fn digits(&mut self) -> Option<usize> {
-        let from = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
-            self.at += 1;
-        }
-        (self.at > from).then_some(self.at - from)
     }
 }
 

@@ -58,6 +58,17 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
+/// Writes a text as JSON.
+fn quote(text: &str, out: &mut String) {
+    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if !text.bytes().all(plain) {
+        return out.push_str(&serde_json::Value::from(text).to_string());
+    }
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
+}
+
 pub(super) fn missing(field: Field) -> Bad {
     Bad::new(
         Reason::Missing,
@@ -74,7 +85,7 @@ pub(super) fn no_id(field: Field, message: &str) -> Bad {
     Bad::new(Reason::NoId, field.name(), message)
 }
 
-impl Line<'_, '_> {
+impl Line<'_, '_, '_> {
     pub(super) fn text(&self, field: Field) -> Result<Option<Span>, Bad> {
         match self.fields.get(field) {
             Value::Absent | Value::Null => Ok(None),
@@ -90,15 +101,15 @@ impl Line<'_, '_> {
 
     /// A string, or an exact integer as its digits.
     pub(super) fn id(&mut self, field: Field) -> Result<Option<Span>, Bad> {
-        let from = self.arena.len();
+        let from = self.arena.end();
         let written = match self.fields.get(field) {
             Value::Absent | Value::Null => return Ok(None),
             Value::Text(span) if span.from == span.to => {
                 return Err(no_id(field, "an id cannot be empty"));
             }
             Value::Text(span) => return Ok(Some(span)),
-            Value::Int(id) => write!(self.arena, "{id}"),
-            Value::Big(id) => write!(self.arena, "{id}"),
+            Value::Int(id) => write!(self.arena.more, "{id}"),
+            Value::Big(id) => write!(self.arena.more, "{id}"),
             Value::Float(_) => {
                 return Err(Bad::new(
                     Reason::IdRange,
@@ -109,15 +120,12 @@ impl Line<'_, '_> {
             _ => return Err(wrong(field, "a string or an exact integer")),
         };
         written.map_err(|_| wrong(field, "an id"))?;
-        Ok(Some(Span {
-            from,
-            to: self.arena.len(),
-        }))
+        Ok(Some(self.arena.since(from)))
     }
 
     pub(super) fn person(&mut self, field: Field) -> Result<Option<Key>, Bad> {
         let id = self.id(field)?;
-        Ok(id.map(|id| self.parser.person(field.name(), id.of(self.arena))))
+        Ok(id.map(|id| self.parser.person(field.name(), self.arena.texts().of(id))))
     }
 
     pub(super) fn time(&self, field: Field) -> Result<Option<i64>, Bad> {
@@ -125,7 +133,7 @@ impl Line<'_, '_> {
             return time::within(field.name(), at).map(Some);
         }
         self.text(field)?
-            .map(|text| time::parse(field.name(), text.of(self.arena)))
+            .map(|text| time::parse(field.name(), self.of(text)))
             .transpose()
     }
 
@@ -163,25 +171,28 @@ impl Line<'_, '_> {
         ))
     }
 
-    pub(super) fn offered(&self) -> Result<Option<u32>, Bad> {
+    pub(super) fn offered(&mut self) -> Result<Option<u32>, Bad> {
         let Value::Raw(raw) = self.fields.get(Field::Offered) else {
             return Ok(None);
         };
+        let (known, mask) = &self.parser.offered;
+        if !known.is_empty() && known == raw {
+            return Ok(Some(*mask));
+        }
         let kinds: Vec<Text<'_>> =
             serde_json::from_str(raw).map_err(|_| wrong(Field::Offered, "a list of kinds"))?;
-        kinds
-            .iter()
-            .try_fold(0, |mask, Text(name)| {
-                let unknown = || {
-                    Bad::new(
-                        Reason::UnknownKind,
-                        "offered",
-                        "a kind of feedback that does not exist",
-                    )
-                };
-                Ok(mask | Kind::named(name.as_ref()).ok_or_else(unknown)?.mask())
-            })
-            .map(Some)
+        let mask = kinds.iter().try_fold(0, |mask, Text(name)| {
+            let unknown = || {
+                Bad::new(
+                    Reason::UnknownKind,
+                    "offered",
+                    "a kind of feedback that does not exist",
+                )
+            };
+            Ok(mask | Kind::named(name.as_ref()).ok_or_else(unknown)?.mask())
+        })?;
+        self.parser.offered = (raw.to_owned(), mask);
+        Ok(Some(mask))
     }
 
     /// `messages` as written, and as text: one `role: content` a message.
@@ -195,12 +206,12 @@ impl Line<'_, '_> {
                 "a list of {role, content} with text content",
             )
         })?;
-        let start = self.arena.len();
-        self.arena.push_str(raw);
+        let start = self.arena.end();
+        self.arena.more.push_str(raw);
         if messages.iter().any(|message| message.more) {
             self.anonymous(start, Some("content"));
         }
-        let from = self.arena.len();
+        let from = self.arena.end();
         for (place, message) in messages.iter().enumerate() {
             let content = message.content.as_deref().unwrap_or_default();
             for piece in [
@@ -209,31 +220,26 @@ impl Line<'_, '_> {
                 ": ",
                 content,
             ] {
-                self.arena.push_str(piece);
+                self.arena.more.push_str(piece);
             }
         }
-        Ok((
-            Some(Span {
-                from: start,
-                to: from,
-            }),
-            Some(Span {
-                from,
-                to: self.arena.len(),
-            }),
-        ))
+        let written = Span {
+            from: start,
+            to: from,
+        };
+        Ok((Some(written), Some(self.arena.since(from))))
     }
 
     pub(super) fn actor(&self) -> Result<Actor, Bad> {
         let Some(name) = self.text(Field::Actor)? else {
             return Ok(Actor::User);
         };
-        Actor::named(name.of(self.arena))
+        Actor::named(self.of(name))
             .ok_or_else(|| wrong(Field::Actor, "one of user, annotator, judge, system"))
     }
 
     pub(super) fn retract(&self) -> Result<bool, Bad> {
-        match self.text(Field::Op)?.map(|op| op.of(self.arena)) {
+        match self.text(Field::Op)?.map(|op| self.of(op)) {
             None | Some("upsert") => Ok(false),
             Some("retract") => Ok(true),
             Some(_) => Err(wrong(Field::Op, "upsert or retract")),
@@ -246,31 +252,30 @@ impl Line<'_, '_> {
             return None;
         }
         self.fields.unknown.sort_unstable();
-        let from = self.arena.len();
-        self.arena.push('{');
+        let from = self.arena.end();
+        let more = &mut *self.arena.more;
+        more.push('{');
         for (place, (name, raw)) in self.fields.unknown.iter().enumerate() {
             if place > 0 {
-                self.arena.push(',');
+                more.push(',');
             }
-            self.arena
-                .push_str(&serde_json::Value::from(name.as_ref()).to_string());
-            self.arena.push(':');
-            self.arena.push_str(raw);
+            quote(name, more);
+            more.push(':');
+            more.push_str(raw);
         }
-        self.arena.push('}');
+        more.push('}');
         self.anonymous(from, None);
-        (self.arena.len() > from + 2).then_some(Span {
-            from,
-            to: self.arena.len(),
-        })
+        let extra = self.arena.since(from);
+        (extra.to > extra.from + 2).then_some(extra)
     }
 
-    /// Leaves addresses out of the JSON at the end of the arena, except for what members named `free` say.
+    /// Leaves addresses out of the JSON written since `from`, except for what members named `free` say.
     fn anonymous(&mut self, from: usize, free: Option<&str>) {
-        let raw = self.arena.get(from..).unwrap_or_default();
+        let from = from - self.arena.chunk.len();
+        let raw = self.arena.more.get(from..).unwrap_or_default();
         if !self.parser.keep_addresses && may_hold(raw, &mut self.parser.nodes) {
-            let raw = self.arena.split_off(from);
-            self.parser.addresses += without(&raw, free, self.arena);
+            let raw = self.arena.more.split_off(from);
+            self.parser.addresses += without(&raw, free, self.arena.more);
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, FixedSizeListBuilder, Float32Builder,
-    Float64Builder, Int8Builder, Int16Builder, Int32Builder, Int64Builder, ListBuilder,
-    StringBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder,
-    UInt64Builder,
+    ArrayBuilder as _, BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, FixedSizeListBuilder,
+    Float32Builder, Float64Builder, Int8Builder, Int16Builder, Int32Builder, Int64Builder,
+    ListBuilder, StringBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder,
+    UInt32Builder, UInt64Builder,
 };
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{ArrowPrimitiveType, TimestampMicrosecondType};
@@ -26,24 +26,32 @@ pub trait Column {
     type Builder;
     /// An empty builder.
     fn builder() -> Self::Builder;
+    /// An empty builder in place of one that is full, with room for as much.
+    fn again(_full: &Self::Builder) -> Self::Builder {
+        Self::builder()
+    }
     /// Its Arrow type.
     fn data_type() -> DataType;
 }
 
 macro_rules! column {
-    ($($(#[$doc:meta])* $name:ident, $builder:ty, $new:expr, $type:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident, $builder:ty, $new:expr, $type:expr $(, $again:expr)?;)*) => {
         $($(#[$doc])* pub struct $name;
         impl Column for $name {
             type Builder = $builder;
             fn builder() -> $builder { $new }
             fn data_type() -> DataType { $type }
+            $(fn again(full: &$builder) -> $builder { $again(full) })?
         })*
     };
 }
 
 column! {
     /// Text.
-    Text, StringBuilder, StringBuilder::new(), DataType::Utf8;
+    Text, StringBuilder, StringBuilder::new(), DataType::Utf8, |full: &StringBuilder| {
+        let bytes = full.values_slice().len();
+        StringBuilder::with_capacity(full.len(), bytes + bytes / 8)
+    };
     /// Sixteen bytes.
     Key16, FixedSizeBinaryBuilder, FixedSizeBinaryBuilder::new(16), DataType::FixedSizeBinary(16);
     /// A time in UTC.
@@ -102,7 +110,10 @@ macro_rules! table {
             }
             /// The rows so far as a batch; the builder is empty afterwards.
             pub fn batch(&mut self) -> Result<arrow_array::RecordBatch, arrow_schema::ArrowError> {
-                let columns: Vec<arrow_array::ArrayRef> = vec![$(std::sync::Arc::new(self.$column.finish())),*];
+                let columns: Vec<arrow_array::ArrayRef> = vec![$({
+                    let next = <$type as $crate::store::columns::Column>::again(&self.$column);
+                    std::sync::Arc::new(std::mem::replace(&mut self.$column, next).finish())
+                }),*];
                 arrow_array::RecordBatch::try_new(Self::schema(), columns)
             }
         }

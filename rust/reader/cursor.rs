@@ -1,0 +1,268 @@
+//! A place in a JSON text, and the steps over its tokens: strict, without recursion, nothing allocated.
+//!
+//! Every step answers none where the text breaks a rule of RFC 8259, or one of ours: a surrogate stands beside its other
+//! half, and a number is finite.
+
+use memchr::{memchr, memchr2};
+
+/// Bytes of a string that are looked at in words, before the search of long ones is worth its start.
+const SHORT: usize = 32;
+const WORD: usize = size_of::<u64>();
+const ONES: u64 = u64::MAX / 0xff;
+const HIGHS: u64 = ONES * 0x80;
+
+/// A place in a text.
+#[derive(Clone, Copy)]
+pub(super) struct Cursor<'t> {
+    /// The whole text.
+    pub text: &'t str,
+    /// The next byte.
+    pub at: usize,
+}
+
+impl<'t> Cursor<'t> {
+    /// The next byte.
+    #[inline]
+    pub fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    /// What was passed over since `from`.
+    #[inline]
+    pub fn since(&self, from: usize) -> Option<&'t str> {
+        self.text.get(from..self.at)
+    }
+
+    /// Passes over white space.
+    #[inline]
+    pub fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    /// Passes over `byte`.
+    #[inline]
+    pub fn byte(&mut self, byte: u8) -> Option<()> {
+        (self.peek()? == byte).then(|| self.at += 1)
+    }
+
+    /// Passes over `word`.
+    #[inline]
+    pub fn word(&mut self, word: &str) -> Option<()> {
+        let rest = self.text.as_bytes().get(self.at..)?;
+        rest.starts_with(word.as_bytes())
+            .then(|| self.at += word.len())
+    }
+
+    /// Passes over a string; whether there are escapes in it.
+    #[inline]
+    pub fn string(&mut self) -> Option<bool> {
+        let mut escaped = false;
+        self.byte(b'"')?;
+        loop {
+            let rest = self.text.as_bytes().get(self.at..)?;
+            self.at += plain(rest)?;
+            match self.peek()? {
+                b'"' => break,
+                b'\\' => self.escape()?,
+                _ => return None,
+            }
+            escaped = true;
+        }
+        self.at += 1;
+        Some(escaped)
+    }
+
+    fn escape(&mut self) -> Option<()> {
+        self.at += 2;
+        match self.text.as_bytes().get(self.at - 1)? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Some(()),
+            b'u' => {}
+            _ => return None,
+        }
+        match self.hex()? {
+            0xdc00..=0xdfff => None,
+            0xd800..=0xdbff => {
+                self.word("\\u")?;
+                (0xdc00..=0xdfff).contains(&self.hex()?).then_some(())
+            }
+            _ => Some(()),
+        }
+    }
+
+    fn hex(&mut self) -> Option<u32> {
+        let digits = self.text.as_bytes().get(self.at..self.at + 4)?;
+        self.at += 4;
+        hex(digits)
+    }
+
+    /// Passes over a number.
+    #[inline]
+    pub fn number(&mut self) -> Option<()> {
+        let from = self.at;
+        self.at += usize::from(self.peek() == Some(b'-'));
+        let zero = self.peek() == Some(b'0');
+        if self.digits()? > 1 && zero {
+            return None;
+        }
+        let mut whole = true;
+        if self.peek() == Some(b'.') {
+            (self.at, whole) = (self.at + 1, false);
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            (self.at, whole) = (self.at + 1, false);
+            self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        if whole && self.at - from < 300 {
+            return Some(());
+        }
+        let value: f64 = self.since(from)?.parse().ok()?;
+        value.is_finite().then_some(())
+    }
+
+    fn digits(&mut self) -> Option<usize> {
+        let from = self.at;
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+            self.at += 1;
+        }
+        (self.at > from).then_some(self.at - from)
+    }
+}
+
+/// Bytes before the first quote, backslash or control character of a text.
+#[inline]
+fn plain(text: &[u8]) -> Option<usize> {
+    let mut words = text.chunks_exact(WORD);
+    let mut passed = 0;
+    while passed < SHORT
+        && let Some(word) = words.next()
+    {
+        let marks = marks(u64::from_le_bytes(word.try_into().ok()?));
+        if marks != 0 {
+            return Some(passed + marks.trailing_zeros() as usize / 8);
+        }
+        passed += WORD;
+    }
+    let rest = text.get(passed..)?;
+    let stop = memchr2(b'"', b'\\', rest)?;
+    let before = rest.get(..stop)?.iter();
+    let control = before.fold(false, |control, byte| control | (*byte < 0x20));
+    (!control).then_some(passed + stop)
+}
+
+/// The high bits of the bytes of a word that are quotes, backslashes or control characters; exact up to the lowest one.
+#[inline]
+fn marks(word: u64) -> u64 {
+    let less = |word: u64, than: u64| word.wrapping_sub(ONES * than) & !word;
+    let equal = |byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
+    (less(word, 0x20) | equal(b'"') | equal(b'\\')) & HIGHS
+}
+
+fn hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |sum, digit| {
+        char::from(*digit)
+            .to_digit(16)
+            .map(|digit| sum << 4 | digit)
+    })
+}
+
+/// Appends the text that `raw`, what stands between the quotes of a sound string, says without escapes.
+pub(super) fn unescape(mut raw: &str, out: &mut String) -> Option<()> {
+    while let Some(at) = memchr(b'\\', raw.as_bytes()) {
+        out.push_str(raw.get(..at)?);
+        let kind = raw.as_bytes().get(at + 1)?;
+        raw = raw.get(at + 2..)?;
+        out.push(match kind {
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let unit = |raw: &str, at| hex(raw.as_bytes().get(at..at + 4)?);
+                let (mut code, mut length) = (unit(raw, 0)?, 4);
+                if (0xd800..0xdc00).contains(&code) {
+                    code =
+                        0x1_0000 + ((code - 0xd800) << 10 | unit(raw, 6)?.checked_sub(0xdc00)?);
+                    length = 10;
+                }
+                raw = raw.get(length..)?;
+                char::from_u32(code)?
+            }
+            other => char::from(*other),
+        });
+    }
+    out.push_str(raw);
+    Some(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// The string at the beginning of a text, without escapes, and where it ends.
+    fn string(text: &str) -> Option<(String, usize)> {
+        let mut cursor = Cursor { text, at: 0 };
+        let escaped = cursor.string()?;
+        let raw = text.get(1..cursor.at - 1)?;
+        assert_eq!(escaped, raw.contains('\\'));
+        let mut out = String::new();
+        unescape(raw, &mut out)?;
+        Some((out, cursor.at))
+    }
+
+    #[test]
+    fn strings_of_every_length_with_a_mark_at_every_place_are_those_of_serde_json() {
+        for length in 0..80 {
+            for at in 0..length {
+                for mark in [
+                    "\"",
+                    "\\",
+                    "\\\"",
+                    "\\u00e9",
+                    "\\ud83d\\ude00",
+                    "\t",
+                    "\u{1f}",
+                    " ",
+                    "é",
+                    "\u{7f}",
+                ] {
+                    let body = format!("{}{mark}{}", "x".repeat(at), "y".repeat(length - at - 1));
+                    let text = format!("\"{body}\" tail");
+                    let mut values =
+                        serde_json::Deserializer::from_str(&text).into_iter::<String>();
+                    let theirs = values
+                        .next()
+                        .unwrap()
+                        .ok()
+                        .map(|value| (value, values.byte_offset()));
+                    assert_eq!(string(&text), theirs, "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_lowest_mark_of_a_word_is_exact() {
+        let mut random = crate::dice::dice(3);
+        for _ in 0..200_000 {
+            let word: [u8; 8] = std::array::from_fn(|_| match random(4) {
+                0 => *b"\"\\\0\x1f !#[]\x80\xff".get(random(11)).unwrap(),
+                _ => random(256) as u8,
+            });
+            let first = word
+                .iter()
+                .position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\'));
+            let marks = marks(u64::from_le_bytes(word));
+            assert_eq!(
+                (marks != 0).then(|| marks.trailing_zeros() as usize / 8),
+                first,
+                "{word:?}"
+            );
+        }
+    }
+}

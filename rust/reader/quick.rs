@@ -1,0 +1,345 @@
+//! The fields of an ordinary canonical line, in one pass from its bytes.
+//!
+//! `json` says what a line is, and why it is refused. This finds the same fields several times as fast or answers none,
+//! which says nothing about the line: a rule is broken, or something is written as hardly any program writes it, such as a
+//! known key with escapes or a list where a scalar belongs. Texts without escapes stay in the chunk.
+
+use std::borrow::Cow;
+
+use super::arena::Arena;
+use super::cursor::{Cursor, unescape};
+use super::json::{Field, Fields, Value, number};
+use super::strict::MAX_KEYS;
+use super::tree::{self, Node};
+use crate::event::row::Span;
+
+/// Unknown keys that are compared one by one.
+const FEW: usize = 16;
+/// The place before the first key.
+const START: usize = Field::ALL.len();
+
+/// What the lines before tell about the next one; whatever it holds, the fields found are the same.
+pub(super) struct Habit {
+    /// The key that came after each key, by the type of the line: unknown yet, impression, feedback, another.
+    after: [[Option<Field>; START + 1]; 4],
+    /// The list of kinds offered that was seen last, as written.
+    offered: String,
+    /// Values inside a value that is not read.
+    nodes: Vec<Node>,
+}
+
+impl Default for Habit {
+    fn default() -> Self {
+        Self {
+            after: [[None; START + 1]; 4],
+            offered: String::new(),
+            nodes: Vec::new(),
+        }
+    }
+}
+
+/// The fields of the object on `line`, which lies at `place` in the chunk of `arena` if it lies there.
+pub(super) fn fields<'l>(
+    line: &'l str,
+    place: Option<usize>,
+    arena: &mut Arena<'_>,
+    habit: &mut Habit,
+) -> Option<Fields<'l>> {
+    Quick {
+        cursor: Cursor { text: line, at: 0 },
+        place,
+        arena,
+        habit,
+        fields: Fields::default(),
+        keys: 0,
+    }
+    .run()
+}
+
+struct Quick<'a, 'c, 'l> {
+    cursor: Cursor<'l>,
+    place: Option<usize>,
+    arena: &'a mut Arena<'c>,
+    habit: &'a mut Habit,
+    fields: Fields<'l>,
+    keys: usize,
+}
+
+impl<'l> Quick<'_, '_, 'l> {
+    fn run(mut self) -> Option<Fields<'l>> {
+        let (mut context, mut last) = (0, START);
+        self.cursor.space();
+        self.cursor.byte(b'{')?;
+        self.cursor.space();
+        loop {
+            self.keys += 1;
+            match self.key(context, last)? {
+                Ok(field) => {
+                    if self.fields.known & field.mask() != 0 {
+                        return None;
+                    }
+                    let value = self.value(field)?;
+                    self.fields.set(field, value);
+                    last = field as usize;
+                    if let (Field::Type, Value::Text(span)) = (field, value) {
+                        context = match self.arena.texts().of(span).as_bytes().first() {
+                            Some(b'i') => 1,
+                            Some(b'f') => 2,
+                            _ => 3,
+                        };
+                    }
+                }
+                Err(name) => {
+                    let raw = self.nested()?;
+                    self.fields.unknown.push((Cow::Borrowed(name), raw));
+                }
+            }
+            self.cursor.space();
+            if self.cursor.byte(b',').is_none() {
+                break;
+            }
+            self.cursor.space();
+        }
+        self.cursor.byte(b'}')?;
+        self.cursor.space();
+        let whole = self.cursor.at == self.cursor.text.len() && self.keys <= MAX_KEYS;
+        (whole && self.distinct()).then_some(self.fields)
+    }
+
+    /// The next key, a known one or its name, with the colon behind it.
+    #[inline]
+    fn key(&mut self, context: usize, last: usize) -> Option<Result<Field, &'l str>> {
+        let expected = self.habit.after.get_mut(context)?.get_mut(last)?;
+        if let Some(field) = *expected
+            && self.cursor.word(field.quoted()).is_some()
+        {
+            self.cursor.space();
+            return Some(Ok(field));
+        }
+        let from = self.cursor.at + 1;
+        if self.cursor.string()? {
+            return None;
+        }
+        let name = self.cursor.text.get(from..self.cursor.at - 1)?;
+        self.cursor.space();
+        self.cursor.byte(b':')?;
+        self.cursor.space();
+        let field = Field::named(name);
+        if field.is_some() {
+            *expected = field;
+        }
+        Some(field.ok_or(name))
+    }
+
+    /// The value of a known field.
+    #[inline]
+    fn value(&mut self, field: Field) -> Option<Value<'l>> {
+        let from = self.cursor.at;
+        match (field, self.cursor.peek()?) {
+            (_, b'n') => self.cursor.word("null").map(|()| Value::Null),
+            (Field::Offered, b'[') => {
+                let known = !self.habit.offered.is_empty();
+                if known && self.cursor.word(&self.habit.offered).is_some() {
+                    return self.cursor.since(from).map(Value::Raw);
+                }
+                let raw = self.nested()?;
+                self.habit.offered.clear();
+                self.habit.offered.push_str(raw);
+                Some(Value::Raw(raw))
+            }
+            (Field::Messages, b'[') => self.nested().map(Value::Raw),
+            (Field::Offered | Field::Messages, _) => None,
+            (_, b'"') => self.text().map(Value::Text),
+            (_, b't') => self.cursor.word("true").map(|()| Value::Bool(true)),
+            (_, b'f') => self.cursor.word("false").map(|()| Value::Bool(false)),
+            _ => {
+                self.cursor.number()?;
+                number(self.cursor.since(from)?)
+            }
+        }
+    }
+
+    #[inline]
+    fn text(&mut self) -> Option<Span> {
+        let from = self.cursor.at + 1;
+        let escaped = self.cursor.string()?;
+        let to = self.cursor.at - 1;
+        if escaped {
+            let end = self.arena.end();
+            unescape(self.cursor.text.get(from..to)?, self.arena.more)?;
+            return Some(self.arena.since(end));
+        }
+        if let Some(place) = self.place {
+            let (from, to) = (place + from, place + to);
+            return Some(Span { from, to });
+        }
+        Some(self.arena.push(self.cursor.text.get(from..to)?))
+    }
+
+    /// Any value as written.
+    fn nested(&mut self) -> Option<&'l str> {
+        let from = self.cursor.at;
+        tree::pass(&mut self.cursor, &mut self.habit.nodes, &mut self.keys)?;
+        self.cursor.since(from)
+    }
+
+    /// Whether the unknown keys differ.
+    fn distinct(&self) -> bool {
+        let unknown = &self.fields.unknown;
+        let mut before = unknown.iter().enumerate();
+        unknown.len() <= FEW
+            && before.all(|(at, (name, _))| unknown.iter().take(at).all(|(other, _)| other != name))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::json::scan;
+    use super::*;
+
+    /// Fields with their texts, and the unknown ones.
+    type Read<'l> = (Vec<(Value<'l>, String)>, Vec<(Cow<'l, str>, &'l str)>);
+
+    fn read<'l>(fields: Fields<'l>, arena: &Arena<'_>) -> Read<'l> {
+        let known = Field::ALL.iter().map(|field| match fields.get(*field) {
+            Value::Text(span) => {
+                let text = arena.texts().of(span).to_owned();
+                (Value::Text(Span::default()), text)
+            }
+            Value::Float(value) => (Value::Null, format!("{:x}", value.to_bits())),
+            other => (other, String::new()),
+        });
+        (known.collect(), fields.unknown)
+    }
+
+    /// Whether a line is ordinary; its fields must be those of the other reader then, in a chunk or not.
+    fn ordinary(line: &str, habit: &mut Habit) -> bool {
+        let (chunk, mut more) = (format!("before\n{line}\nafter"), String::new());
+        let mut apart = String::new();
+        let mut written = Arena::writing(&mut apart);
+        let theirs = scan(line, &mut written).map(|fields| read(fields, &written));
+        let mut found = false;
+        for place in [None, Some("before\n".len())] {
+            more.clear();
+            let mut arena = Arena {
+                chunk: &chunk,
+                more: &mut more,
+            };
+            let mine = fields(line, place, &mut arena, habit).map(|fields| read(fields, &arena));
+            found = mine.is_some();
+            assert!(mine.is_none() || mine == theirs.clone().ok(), "{line}");
+        }
+        found
+    }
+
+    const LINES: [&str; 6] = [
+        r#"{"type":"impression","id":"r1","shown_at":"2026-05-04T10:11:12Z","prompt":"p\u00e9\n\"q\"","response":"r","slot":1,"policy_prob":0.25,"offered":["thumbs","copy"],"meta":{"a":[1,-2.5e3,null,true,"\ud83d\ude00"]}}"#,
+        r#"{"type":"impression","id":7,"messages":[{"role":"user","content":"hi"}],"response":"","parent":null,"user":"日本","session":-9,"offered":[]}"#,
+        r#" { "type" : "feedback" , "id" : "f", "value" : true , "at":"x" , "version" : -0, "x":1e2,"y":[] } "#,
+        r#"{"type":"feedback","id":"g","session":"s","kind":"rating","value":4.5,"comment":"fi/ne"}"#,
+        r#"{"value":18446744073709551615,"version":-9223372036854775808,"slot":123456789012345678901,"turn":0.1e-7}"#,
+        r#"{"type":"choice","winner":"tie","value":false,"policy_prob":0.1234567890123456,"turn":12345678.9012345}"#,
+    ];
+
+    #[test]
+    fn ordinary_lines_have_the_same_fields_in_any_order_of_lines() {
+        let mut habit = Habit::default();
+        for _ in 0..3 {
+            assert!(LINES.iter().all(|line| ordinary(line, &mut habit)));
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_the_ordinary_is_left_to_the_other_reader() {
+        let deep = |n: usize| format!("{{\"x\":{}{}}}", "[".repeat(n), "]".repeat(n));
+        let wide = |n: usize| {
+            let keys: Vec<String> = (0..n).map(|i| format!("\"k{i}\":0")).collect();
+            format!("{{\"x\":{{{}}}}}", keys.join(","))
+        };
+        let mut habit = Habit::default();
+        assert!(ordinary(&deep(63), &mut habit) && ordinary(&wide(MAX_KEYS - 1), &mut habit));
+        for line in [
+            "",
+            "{",
+            "{}",
+            "[1]",
+            r#"{"id":"a","id":"b"}"#,
+            r#"{"\u0069d":"b"}"#,
+            r#"{"x":1,"x":2}"#,
+            r#"{"x":{"a":1,"\u0061":2}}"#,
+            r#"{"id":["a"]}"#,
+            r#"{"offered":"thumbs"}"#,
+            r#"{"offered":["a"]]}"#,
+            r#"{"id":"\ud800"}"#,
+            r#"{"value":1e400}"#,
+            r#"{"value":01}"#,
+            r#"{"value":NaN}"#,
+            r#"{"id":"a"} x"#,
+            r#"{"id":"a",}"#,
+            "{\"id\":\"a\tb\"}",
+            &deep(64),
+            &wide(MAX_KEYS),
+        ] {
+            assert!(!ordinary(line, &mut habit), "{line:.60}");
+        }
+    }
+
+    #[test]
+    fn mutated_lines_are_read_alike_or_left() {
+        let mut random = crate::dice::dice(0x9E37_79B9_7F4A_7C15);
+        let spice = [
+            "\"",
+            "\\",
+            "{",
+            "}",
+            "[",
+            "]",
+            ",",
+            ":",
+            "\\u",
+            "\\ud800",
+            "0",
+            "-",
+            "e9",
+            ".",
+            " ",
+            "null",
+            "\"id\":1,",
+            "\"offered\":[\"thumbs\"],",
+            "\t",
+            "é",
+        ];
+        let (mut habit, mut found) = (Habit::default(), 0);
+        for round in 0..20_000 {
+            let mut line: Vec<char> = LINES.get(round % LINES.len()).unwrap().chars().collect();
+            for _ in 0..=random(3) {
+                let at = random(line.len());
+                match random(3) {
+                    0 if line.len() > 1 => drop(line.remove(at)),
+                    1 => drop(line.splice(at..at, spice.get(random(spice.len())).unwrap().chars())),
+                    _ => *line.get_mut(at).unwrap() = char::from(32 + random(95) as u8),
+                }
+            }
+            found += usize::from(ordinary(&line.into_iter().collect::<String>(), &mut habit));
+        }
+        assert!(
+            (1_000..19_000).contains(&found),
+            "{found} of 20000 mutants are ordinary"
+        );
+    }
+
+    #[test]
+    fn decimals_are_rounded_as_the_standard_library_does() {
+        let mut random = crate::dice::dice(7);
+        for _ in 0..100_000 {
+            let digits: String = (0..1 + random(17))
+                .map(|_| char::from(b'0' + random(10) as u8))
+                .collect();
+            let (whole, part) = digits.split_at(random(digits.len()));
+            let text = format!("{}{whole}.{part}", if whole.is_empty() { "0" } else { "" });
+            let expected: f64 = text.parse().unwrap();
+            assert_eq!(number(&text), Some(Value::Float(expected)), "{text}");
+        }
+    }
+}
