@@ -1,24 +1,33 @@
 //! Our reader alone, and what no reader can beat, for `bench_parse.py`. Prints one line of JSON.
 //!
-//! `newlines` counts them as the file is read, `unpack` decompresses and throws the text away, `batches` parses
-//! strictly, types every row, hashes ids and people, and builds Arrow batches of it.
+//! `newlines` counts them as the file is read, `unpack` decompresses and throws the text away, `columns` parses strictly
+//! and builds Arrow batches of all fields as they are, nested values and unknown fields as JSON, which is what other
+//! readers do; `batches` gives every row its types too, hashes ids, people and texts, looks for addresses, and builds
+//! the batches of the store.
 //!
 //! ```text
-//! cargo run --release --example reader -- newlines|unpack|batches FILE [THREADS]
+//! cargo run --release --example reader -- newlines|unpack|columns|batches FILE [THREADS]
 //! ```
 
 use std::error::Error;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
+use arrow_array::ArrayRef;
+use arrow_array::builder::{ArrayBuilder as _, Float64Builder, Int64Builder, StringBuilder};
+use arrow_schema::ArrowError;
 use flate2::bufread::MultiGzDecoder;
 use unskew::error::Error as Fault;
+use unskew::event::row::Texts;
 use unskew::key::Secret;
+use unskew::reader::arena::Arena;
 use unskew::reader::chunk::{self, What, Work};
+use unskew::reader::json::{self, Field, Value};
 use unskew::reader::line::{Parser, Row};
-use unskew::reader::lines::Pieces;
+use unskew::reader::lines::{self, Piece, Pieces};
 use unskew::reader::{fan, input};
 use unskew::store::facts::{Events, Impressions, Lineage};
 
@@ -37,12 +46,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mode, path, threads) = match arguments.as_slice() {
         [mode, path] => (mode.as_str(), Path::new(path), 1),
         [mode, path, threads] => (mode.as_str(), Path::new(path), threads.parse()?),
-        _ => return Err("expected newlines|unpack|batches FILE [THREADS]".into()),
+        _ => return Err("expected newlines|unpack|columns|batches FILE [THREADS]".into()),
     };
     let began = Instant::now();
     let found = match mode {
         "newlines" => newlines(File::open(path)?)?,
         "unpack" => unpack(path)?,
+        "columns" => columns(path, threads)?,
         "batches" => batches(path, threads)?,
         _ => return Err(format!("{mode}: no such mode").into()),
     };
@@ -87,6 +97,132 @@ fn unpack(path: &Path) -> Result<Found, Box<dyn Error>> {
     }
 }
 
+/// Every field a column.
+struct Fields {
+    columns: Vec<(Field, Column)>,
+    extra: StringBuilder,
+    rows: usize,
+    /// Unknown fields of a row.
+    unknown: String,
+}
+
+enum Column {
+    Text(StringBuilder),
+    Whole(Int64Builder),
+    Number(Float64Builder),
+}
+
+impl Column {
+    /// Nulls up to a row.
+    fn pad(&mut self, rows: usize) {
+        match self {
+            Self::Text(column) => column.append_nulls(rows - column.len()),
+            Self::Whole(column) => column.append_nulls(rows - column.len()),
+            Self::Number(column) => column.append_nulls(rows - column.len()),
+        }
+    }
+}
+
+impl Fields {
+    fn new() -> Self {
+        let column = |field: &Field| match field {
+            Field::Turn | Field::Slot | Field::NSlots | Field::Version => {
+                Column::Whole(Int64Builder::new())
+            }
+            Field::PolicyProb | Field::Value => Column::Number(Float64Builder::new()),
+            _ => Column::Text(StringBuilder::new()),
+        };
+        Self {
+            columns: Field::ALL
+                .iter()
+                .map(|field| (*field, column(field)))
+                .collect(),
+            extra: StringBuilder::new(),
+            rows: 0,
+            unknown: String::new(),
+        }
+    }
+
+    /// Adds a row; what a column cannot hold is null there.
+    fn push(&mut self, fields: &json::Fields<'_>, texts: Texts<'_>) {
+        let mut known = fields.known;
+        while let Some((field, column)) = self.columns.get_mut(known.trailing_zeros() as usize) {
+            known &= known - 1;
+            column.pad(self.rows);
+            match (column, fields.get(*field)) {
+                (Column::Text(column), Value::Text(span)) => column.append_value(texts.of(span)),
+                (Column::Text(column), Value::Raw(raw)) => column.append_value(raw),
+                (Column::Whole(column), Value::Int(value)) => column.append_value(value),
+                (Column::Number(column), Value::Float(value)) => column.append_value(value),
+                (Column::Number(column), Value::Int(value)) => column.append_value(value as f64),
+                (Column::Number(column), Value::Bool(value)) => column.append_value(value.into()),
+                _ => {}
+            }
+        }
+        self.unknown.clear();
+        for (name, raw) in &fields.unknown {
+            self.unknown.extend([",\"", name, "\":", raw]);
+        }
+        self.extra.append_option(self.unknown.get(1..));
+        self.rows += 1;
+    }
+
+    /// The rows so far; the builders are as large as before.
+    fn batch(&mut self) -> Vec<ArrayRef> {
+        let text = |column: &mut StringBuilder| -> ArrayRef {
+            let (rows, bytes) = (column.len(), column.values_slice().len());
+            let next = StringBuilder::with_capacity(rows, bytes + bytes / 8);
+            Arc::new(std::mem::replace(column, next).finish())
+        };
+        let (rows, extra) = (std::mem::take(&mut self.rows), text(&mut self.extra));
+        let columns = self.columns.iter_mut().map(|(_, column)| {
+            column.pad(rows);
+            match column {
+                Column::Text(column) => text(column),
+                Column::Whole(column) => Arc::new(column.finish()) as ArrayRef,
+                Column::Number(column) => Arc::new(column.finish()),
+            }
+        });
+        columns.chain([extra]).collect()
+    }
+}
+
+fn columns(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
+    let secret = Secret::new(b"a key for this bench only")?;
+    let worker = |_| {
+        let mut parser = Parser::new(secret.clone(), SOURCE);
+        let (mut fields, mut more) = (Fields::new(), String::new());
+        move |piece| {
+            let mut found = Found::default();
+            let Piece::Lines { bytes, .. } = piece else {
+                return Err(Fault::Value("a line is too long for this bench".to_owned()));
+            };
+            let utf8 = |_| Fault::Value("a chunk is not UTF-8".to_owned());
+            let chunk = simdutf8::basic::from_utf8(&bytes).map_err(utf8)?;
+            let (mut from, ends) = (0, memchr::memchr_iter(b'\n', chunk.as_bytes()));
+            more.clear();
+            for to in ends {
+                let line = chunk.get(from..to).unwrap_or_default();
+                let mut arena = Arena {
+                    chunk,
+                    more: &mut more,
+                };
+                let read = parser.fields(line, Some(from), &mut arena);
+                from = to + 1;
+                let read = read.map_err(|bad| Fault::Value(bad.message))?;
+                fields.push(&read, arena.texts());
+                if let Value::Text(span) = read.get(Field::Response) {
+                    found.text += arena.texts().of(span).len();
+                }
+                found.rows += 1;
+            }
+            lines::done_with(bytes);
+            Ok::<_, Fault>((found, fields.batch()))
+        }
+    };
+    run(path, (0..threads).map(worker).collect())
+}
+
 fn batches(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
     let secret = Secret::new(b"a key for this bench only")?;
     let worker = |_| {
@@ -116,17 +252,27 @@ fn batches(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
                 pushed.map_err(|error| Fault::Value(error.to_string()))?;
                 found.rows += 1;
             }
-            let batches = [shown.batch(), given.batch()];
-            Ok::<_, Fault>((found, batches))
+            let batch = |batch: Result<_, ArrowError>| {
+                batch.map_err(|error| Fault::Value(error.to_string()))
+            };
+            Ok::<_, Fault>((found, [batch(shown.batch())?, batch(given.batch())?]))
         }
     };
+    run(path, (0..threads).map(worker).collect())
+}
+
+/// Runs the workers over the pieces of a file; what they build is dropped in order.
+fn run<B: Send>(
+    path: &Path,
+    workers: Vec<impl FnMut(Piece) -> Result<(Found, B), Fault> + Send>,
+) -> Result<Found, Box<dyn Error>> {
     let Some(opened) = input::open(path, None, false)? else {
         return Ok(Found::default());
     };
     let mut pieces = Pieces::new(opened, 0);
     let mut sum = Found::default();
     fan::ordered(
-        (0..threads).map(worker).collect(),
+        workers,
         move |give| {
             while let Ok(Some(piece)) = pieces.next_piece() {
                 if !give(piece) {
@@ -134,11 +280,8 @@ fn batches(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
                 }
             }
         },
-        |done: Result<_, Fault>| {
-            let (found, batches) = done?;
-            for batch in batches {
-                drop(batch.map_err(|error| Fault::Value(error.to_string()))?);
-            }
+        |done| {
+            let (found, _) = done?;
             sum.rows += found.rows;
             sum.text += found.text;
             Ok(())

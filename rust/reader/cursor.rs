@@ -106,17 +106,17 @@ impl<'t> Cursor<'t> {
         if self.digits()? > 1 && zero {
             return None;
         }
-        let mut whole = true;
         if self.peek() == Some(b'.') {
-            (self.at, whole) = (self.at + 1, false);
+            self.at += 1;
             self.digits()?;
         }
+        let mut small = self.at - from < 300;
         if let Some(b'e' | b'E') = self.peek() {
-            (self.at, whole) = (self.at + 1, false);
+            (self.at, small) = (self.at + 1, false);
             self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
             self.digits()?;
         }
-        if whole && self.at - from < 300 {
+        if small {
             return Some(());
         }
         let value: f64 = self.since(from)?.parse().ok()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::arena::Arena;
-use super::json::{Field, Value, raw_of, scan};
+use super::json::{Field, Fields, Value, raw_of, scan};
 use super::quick::{self, Habit};
 use super::rows::Line;
 use super::tree::Node;
@@ -125,15 +125,23 @@ impl Parser {
         row
     }
 
-    fn row(&mut self, line: &str, place: Option<usize>, mut arena: Arena<'_>) -> Result<Row, Bad> {
+    /// The fields of a canonical line, as for `parse`; the texts of a refused one stay in `arena`.
+    pub fn fields<'l>(
+        &mut self,
+        line: &'l str,
+        place: Option<usize>,
+        arena: &mut Arena<'_>,
+    ) -> Result<Fields<'l>, Bad> {
         let start = arena.more.len();
-        let mut fields = match quick::fields(line, place, &mut arena, &mut self.habit) {
-            Some(fields) => fields,
-            None => {
-                arena.more.truncate(start);
-                scan(line, &mut arena)?
-            }
-        };
+        if let Some(fields) = quick::fields(line, place, arena, &mut self.habit) {
+            return Ok(fields);
+        }
+        arena.more.truncate(start);
+        scan(line, arena)
+    }
+
+    fn row(&mut self, line: &str, place: Option<usize>, mut arena: Arena<'_>) -> Result<Row, Bad> {
+        let mut fields = self.fields(line, place, &mut arena)?;
         let kind = match fields.get(Field::Type) {
             Value::Text(span) => arena.texts().of(span),
             Value::Absent | Value::Null => return Err(missing(Field::Type)),

@@ -13,7 +13,7 @@ pub const CHUNK: usize = 1 << 20;
 /// Chunks that are done with, to be read into again: memory that is there already, and need not be zeroed.
 static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 /// How many of them are kept.
-const SPARES: usize = 4;
+const SPARES: usize = 8;
 
 /// Bytes to be overwritten, perhaps none.
 fn spare() -> Vec<u8> {
@@ -22,7 +22,7 @@ fn spare() -> Vec<u8> {
 }
 
 /// Keeps the memory of a chunk for the next one.
-pub(super) fn done_with(chunk: Vec<u8>) {
+pub fn done_with(chunk: Vec<u8>) {
     let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
     if spare.len() < SPARES && (CHUNK / 2..=2 * CHUNK).contains(&chunk.capacity()) {
         spare.push(chunk);

@@ -134,8 +134,11 @@ impl<'l> Quick<'_, '_, 'l> {
     /// The value of a known field.
     #[inline]
     fn value(&mut self, field: Field) -> Option<Value<'l>> {
-        let from = self.cursor.at;
-        match (field, self.cursor.peek()?) {
+        let (from, first) = (self.cursor.at, self.cursor.peek()?);
+        if first == b'"' && !matches!(field, Field::Offered | Field::Messages) {
+            return self.text().map(Value::Text);
+        }
+        match (field, first) {
             (_, b'n') => self.cursor.word("null").map(|()| Value::Null),
             (Field::Offered, b'[') => {
                 let known = !self.habit.offered.is_empty();
@@ -149,7 +152,6 @@ impl<'l> Quick<'_, '_, 'l> {
             }
             (Field::Messages, b'[') => self.nested().map(Value::Raw),
             (Field::Offered | Field::Messages, _) => None,
-            (_, b'"') => self.text().map(Value::Text),
             (_, b't') => self.cursor.word("true").map(|()| Value::Bool(true)),
             (_, b'f') => self.cursor.word("false").map(|()| Value::Bool(false)),
             _ => {
