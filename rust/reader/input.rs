@@ -83,6 +83,18 @@ impl<R: Read> Read for Tallied<R> {
     }
 }
 
+/// Reads through its buffer whatever is asked for: a decompressor, whose writes are scattered, writes to memory that
+/// stays near, while that of a chunk was last used by another core.
+struct Near<R>(BufReader<R>);
+
+impl<R: Read> Read for Near<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.fill_buf()?.read(buffer)?;
+        self.0.consume(read);
+        Ok(read)
+    }
+}
+
 /// Whether the file is what it was when it was read, by its size, time of change and inode.
 pub fn stands(path: &Path, mark: &Mark) -> bool {
     std::fs::metadata(path).is_ok_and(|now| {
@@ -256,7 +268,7 @@ impl Input {
             let passed = io::copy(&mut source.by_ref().take(input.text), &mut io::sink());
             passed.map_err(|error| input.fault(error, 0))?;
         }
-        input.source = Box::new(source);
+        input.source = Box::new(Near(BufReader::with_capacity(BUFFER, source)));
         Ok(input)
     }
 
