@@ -9,9 +9,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use unskew::error::{Error, guarded};
+use unskew::event::Reason;
 use unskew::ingest::{Budget, Options, ingest};
 use unskew::key::Secret;
+use unskew::reader::arena::Arena;
 use unskew::reader::chunk::{What, Work, parse};
+use unskew::reader::json::{self, Field, Fields, Value};
 use unskew::reader::line::Parser;
 use unskew::reader::lines::Piece;
 use unskew::store::{ledger, load, part};
@@ -82,6 +85,32 @@ fn secret() -> Secret {
     Secret::new(&[7; 32]).unwrap()
 }
 
+/// The reader by hand and the one by serde_json find the same fields, texts and reasons.
+fn agreed(parser: &mut Parser, line: &str) {
+    fn said<'l>(
+        fields: Fields<'l>,
+        arena: &Arena<'_>,
+    ) -> impl PartialEq + std::fmt::Debug + use<'l> {
+        let said = |field: &Field| match fields.get(*field) {
+            Value::Text(span) => (Value::Absent, arena.texts().of(span).to_owned()),
+            Value::Float(number) => (Value::Null, number.to_bits().to_string()),
+            other => (other, String::new()),
+        };
+        let known: Vec<_> = Field::ALL.iter().map(said).collect();
+        (known, fields.unknown)
+    }
+    let (mut more, mut apart) = (String::new(), String::new());
+    let mut arena = Arena {
+        chunk: line,
+        more: &mut more,
+    };
+    let ours = parser.fields(line, Some(0), &mut arena);
+    let ours = ours.map(|fields| said(fields, &arena));
+    let mut arena = Arena::writing(&mut apart);
+    let theirs = json::scan(line, &mut arena).map(|fields| said(fields, &arena));
+    assert_eq!(ours, theirs, "{line}");
+}
+
 #[test]
 fn mutated_logs_are_accounted_for_line_by_line() {
     let (mut mutator, mut parser) = (Mutator(0x9E37_79B9_7F4A_7C15), Parser::new(secret(), "s"));
@@ -111,6 +140,9 @@ fn mutated_logs_are_accounted_for_line_by_line() {
         );
         let last = parsed.lines.last().unwrap();
         assert_eq!(last.offset + last.length, 5 + length as u64, "{text:?}");
+        if let Ok(text) = std::str::from_utf8(&text) {
+            agreed(&mut parser, text.lines().next().unwrap_or_default());
+        }
         for line in &parsed.lines {
             let from = (line.offset - 5) as usize;
             match &line.what {
@@ -125,6 +157,12 @@ fn mutated_logs_are_accounted_for_line_by_line() {
                 What::Bad(bad) => {
                     refused += 1;
                     assert!(!bad.message.is_empty());
+                    let line = &text[from..from + line.length as usize];
+                    assert!(
+                        bad.reason != Reason::Json
+                            || serde_json::from_slice::<serde_json::Value>(line).is_err(),
+                        "{line:?}"
+                    );
                 }
                 What::Blank | What::Header | What::Skipped => {}
             }
