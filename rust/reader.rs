@@ -1,9 +1,9 @@
 //! Bytes to typed rows: inputs and decompression, line-aligned chunks, strict JSON, ordered threads.
 //!
-//! `input` opens a file and knows how far it was read before, `lines` cuts its bytes into chunks of whole lines, `quick`
-//! finds the fields of a line that is as most are, `json` and `strict` those of any line or why it is refused, `line`,
-//! `rows` and `typed` give them types, `chunk` does that for a whole chunk, and `fan` runs chunks on several threads
-//! while keeping their order.
+//! `input` opens a file, `packed` or not, and knows how far it was read before, `lines` cuts its bytes into chunks of
+//! whole lines, `quick` finds the fields of a line that is as most are by the steps of `cursor`, `json` and `strict` those
+//! of any line or why it is refused, `line`, `rows` and `typed` give them types and leave texts in the `arena`, `chunk`
+//! does that for a whole chunk, and `fan` runs chunks on several threads while keeping their order.
 //!
 //! Other formats become such lines: `records` cuts bytes where `array` finds the elements of a JSON array or `csv` the
 //! records of a table in text, `table` has the rows of Arrow tables, and `object` writes cells and values as JSON.
@@ -21,6 +21,7 @@ pub mod json;
 pub mod line;
 pub mod lines;
 pub mod object;
+mod packed;
 mod quick;
 pub mod records;
 mod rows;

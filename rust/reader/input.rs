@@ -4,24 +4,21 @@
 //! its first byte again once it has grown, and the text that is done with is passed over.
 
 use std::fs::{File, Metadata};
-use std::io::{self, BufRead, BufReader, Read, Seek as _, SeekFrom, Take};
+use std::io::{self, BufRead as _, BufReader, Read, Seek as _, SeekFrom, Take};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use flate2::bufread::GzDecoder;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3Default;
 
+use super::packed::{Bounded, Members, Near, TooDense};
 use crate::error::{Error, Result};
 
 /// Standard input.
 pub const STDIN: &str = "-";
 const BUFFER: usize = 128 << 10;
-/// Text may be this many times as long as its compressed form, once past `RATIO_FROM` bytes.
-const RATIO: u64 = 1000;
-const RATIO_FROM: u64 = 256 << 20;
 
 /// How far a file was read, and how to recognise it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +54,7 @@ pub struct Input {
 }
 
 /// Bytes read from the file and their hash, shared with the decompressor's innermost reader.
-type Tally = Arc<Mutex<(Xxh3Default, u64)>>;
+pub(super) type Tally = Arc<Mutex<(Xxh3Default, u64)>>;
 
 struct Tallied<R> {
     inner: R,
@@ -79,18 +76,6 @@ impl<R: Read> Read for Tallied<R> {
             tally.0.update(new);
             tally.1 += new.len() as u64;
         }
-        Ok(read)
-    }
-}
-
-/// Reads through its buffer whatever is asked for: a decompressor, whose writes are scattered, writes to memory that
-/// stays near, while that of a chunk was last used by another core.
-struct Near<R>(BufReader<R>);
-
-impl<R: Read> Read for Near<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.0.fill_buf()?.read(buffer)?;
-        self.0.consume(read);
         Ok(read)
     }
 }
@@ -249,21 +234,14 @@ impl Input {
         let inner: Box<dyn Read + Send> = if empty {
             return Ok(input);
         } else if begin.starts_with(&[0x1f, 0x8b]) || named("gz") {
-            Box::new(Members {
-                current: Some(GzDecoder::new(raw)),
-            })
+            Box::new(Members::new(raw))
         } else if begin.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || named("zst") {
             Box::new(zstd::Decoder::with_buffer(raw).map_err(Error::io(path))?)
         } else {
             (input.compressed, input.source) = (false, Box::new(raw));
             return Ok(input);
         };
-        let mut source = Bounded {
-            inner,
-            tally,
-            text: 0,
-            cut: salvage.then(|| input.cut.clone()),
-        };
+        let mut source = Bounded::new(inner, tally, salvage.then(|| input.cut.clone()));
         if input.mark.resume == 0 {
             let passed = io::copy(&mut source.by_ref().take(input.text), &mut io::sink());
             passed.map_err(|error| input.fault(error, 0))?;
@@ -349,81 +327,6 @@ impl Read for Input {
         }
         let read = rest.read(buffer)?;
         *at += read;
-        Ok(read)
-    }
-}
-
-/// The members of a gzip file one after another; zeros after the last one are padding.
-struct Members<R> {
-    current: Option<GzDecoder<R>>,
-}
-
-impl<R: BufRead> Read for Members<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(member) = &mut self.current {
-            let read = member.read(buffer)?;
-            if read > 0 || buffer.is_empty() {
-                return Ok(read);
-            }
-            let Some(mut raw) = self.current.take().map(GzDecoder::into_inner) else {
-                break;
-            };
-            match raw.fill_buf()?.first() {
-                None => {}
-                Some(0) => padding(&mut raw)?,
-                Some(0x1f) => self.current = Some(GzDecoder::new(raw)),
-                Some(_) => return Err(damage("bytes that are no member follow the last one")),
-            }
-        }
-        Ok(0)
-    }
-}
-
-fn damage(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
-fn padding(raw: &mut impl BufRead) -> io::Result<()> {
-    loop {
-        let bytes = raw.fill_buf()?;
-        let length = bytes.len();
-        if length == 0 {
-            return Ok(());
-        }
-        if bytes.iter().any(|byte| *byte != 0) {
-            return Err(damage("bytes follow the zeros after the last member"));
-        }
-        raw.consume(length);
-    }
-}
-
-/// Refuses a stream that expands beyond reason, and one that is cut off, unless it may end there.
-struct Bounded {
-    inner: Box<dyn Read + Send>,
-    tally: Tally,
-    text: u64,
-    /// Where it is noted that the stream is cut off, if it may be.
-    cut: Option<Arc<AtomicBool>>,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("more than {RATIO} bytes of text for each compressed byte")]
-struct TooDense;
-
-impl Read for Bounded {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = match (self.inner.read(buffer), &self.cut) {
-            (Err(error), Some(cut)) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                cut.store(true, Ordering::Relaxed);
-                0
-            }
-            (read, _) => read?,
-        };
-        self.text += read as u64;
-        let raw = self.tally.lock().map_or(0, |tally| tally.1);
-        if self.text > RATIO_FROM && self.text / RATIO > raw {
-            return Err(io::Error::other(TooDense));
-        }
         Ok(read)
     }
 }
