@@ -22,7 +22,7 @@ const START: usize = Field::ALL.len();
 pub(super) struct Habit {
     /// The key that came after each key, by the type of the line: unknown yet, impression, feedback, another.
     after: [[Option<Field>; START + 1]; 4],
-    /// The list of kinds offered that was seen last, as written.
+    /// The list of kinds offered that was seen last, as written; one without keys, which would have to be counted.
     offered: String,
     /// Values inside a value that is not read.
     nodes: Vec<Node>,
@@ -145,9 +145,12 @@ impl<'l> Quick<'_, '_, 'l> {
                 if known && self.cursor.word(&self.habit.offered).is_some() {
                     return self.cursor.since(from).map(Value::Raw);
                 }
+                let keys = self.keys;
                 let raw = self.nested()?;
-                self.habit.offered.clear();
-                self.habit.offered.push_str(raw);
+                if self.keys == keys {
+                    self.habit.offered.clear();
+                    self.habit.offered.push_str(raw);
+                }
                 Some(Value::Raw(raw))
             }
             (Field::Messages, b'[') => self.nested().map(Value::Raw),
