@@ -115,10 +115,16 @@ enum Column {
 impl Column {
     /// Nulls up to a row.
     fn pad(&mut self, rows: usize) {
+        let known = match self {
+            Self::Text(column) => column.len(),
+            Self::Whole(column) => column.len(),
+            Self::Number(column) => column.len(),
+        };
         match self {
-            Self::Text(column) => column.append_nulls(rows - column.len()),
-            Self::Whole(column) => column.append_nulls(rows - column.len()),
-            Self::Number(column) => column.append_nulls(rows - column.len()),
+            _ if known == rows => {}
+            Self::Text(column) => column.append_nulls(rows - known),
+            Self::Whole(column) => column.append_nulls(rows - known),
+            Self::Number(column) => column.append_nulls(rows - known),
         }
     }
 }
