@@ -56,7 +56,7 @@ impl Run<'_> {
             .as_ref()
             .map_or_else(Parts::default, |ledger| ledger.parts.clone());
         let first = parts.impressions.is_empty();
-        let (impressions, feedback) = self.facts(first)?;
+        let (impressions, feedback) = (self.impressions.end(first)?, self.feedback.end(first)?);
         parts.impressions.extend(impressions);
         parts.feedback.extend(feedback);
         self.refuse_losers(&parts.impressions)?;
@@ -65,11 +65,11 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// Ends the parts of impressions and feedback; with `always`, at least one of each even without rows.
-    pub(super) fn facts(&mut self, always: bool) -> Result<(Vec<Part>, Vec<Part>)> {
+    /// The parts of impressions and feedback, durable.
+    pub(super) fn facts(&mut self) -> Result<(Vec<Part>, Vec<Part>)> {
         Ok((
-            self.impressions.finish(always)?,
-            self.feedback.finish(always)?,
+            self.impressions.finish(false)?,
+            self.feedback.finish(false)?,
         ))
     }
 
@@ -128,6 +128,8 @@ impl Run<'_> {
         parts.quarantine.extend(self.refused()?);
         parts.quarantine.extend(open);
 
+        self.impressions.durable()?;
+        self.feedback.durable()?;
         progress(self.done)?; // the last moment to stop
 
         let named = |counts: &Named| {

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::thread::{JoinHandle, spawn};
 
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
@@ -91,6 +92,13 @@ impl PartWriter {
 
     /// Ends the stream and makes it durable.
     pub fn finish(self) -> Result<Part> {
+        let (part, syncing) = self.end()?;
+        syncing.wait()?;
+        Ok(part)
+    }
+
+    /// Ends the stream, and makes it durable meanwhile.
+    pub fn end(self) -> Result<(Part, Syncing)> {
         let Self {
             stream,
             path,
@@ -99,14 +107,28 @@ impl PartWriter {
         } = self;
         let mut sink = stream.into_inner().map_err(Error::arrow(&path))?;
         sink.flush().map_err(Error::io(&path))?;
-        sink.inner.get_ref().sync_all().map_err(Error::io(&path))?;
-        let checksum = format!("{:032x}", sink.hash.digest128());
-        Ok(Part {
+        let part = Part {
             path: name,
             rows,
             bytes: sink.bytes,
-            checksum,
-        })
+            checksum: format!("{:032x}", sink.hash.digest128()),
+        };
+        let file = sink.inner.into_inner().map_err(|error| error.into_error());
+        let file = file.map_err(Error::io(&path))?;
+        let work = move || guarded(|| file.sync_all().map_err(Error::io(&path)));
+        Ok((part, Syncing(spawn(work))))
+    }
+}
+
+/// A file on its way to the disk.
+#[must_use = "a part is durable only once this was waited for"]
+pub struct Syncing(JoinHandle<Result<()>>);
+
+impl Syncing {
+    /// Returns when the file is durable.
+    pub fn wait(self) -> Result<()> {
+        let failed = |_| Err(Error::Internal("a thread failed".to_owned()));
+        self.0.join().unwrap_or_else(failed)
     }
 }
 

@@ -8,7 +8,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, SchemaRef};
 
 use super::columns::{BATCH_BYTES, BATCH_ROWS};
-use super::part::{Part, PartWriter};
+use super::part::{Part, PartWriter, Syncing};
 use crate::error::{Error, Result, guarded};
 
 /// Bytes after which a part is closed.
@@ -46,6 +46,8 @@ pub struct Table<R> {
     held: usize,
     bytes: usize,
     writer: Option<Writer>,
+    /// Parts that are not durable yet.
+    syncing: Vec<Syncing>,
 }
 
 impl<R: Rows> Table<R> {
@@ -58,6 +60,7 @@ impl<R: Rows> Table<R> {
             held: 0,
             bytes: 0,
             writer: None,
+            syncing: Vec::new(),
         }
     }
 
@@ -97,15 +100,30 @@ impl<R: Rows> Table<R> {
         self.give(Order::Cut)
     }
 
-    /// The parts; with `always`, at least one even without rows.
+    /// The parts, durable; with `always`, at least one even without rows.
     pub fn finish(&mut self, always: bool) -> Result<Vec<Part>> {
+        let parts = self.end(always)?;
+        self.durable()?;
+        Ok(parts)
+    }
+
+    /// The parts as by `finish`, on their way to the disk until `durable` returns.
+    pub fn end(&mut self, always: bool) -> Result<Vec<Part>> {
         if always && self.is_empty() {
             self.give(Order::Open)?;
         }
         if !self.is_empty() {
             self.cut()?;
         }
-        self.writer.take().map_or(Ok(vec![]), Writer::finish)
+        let ended = self.writer.take().map_or(Ok(vec![]), Writer::finish)?;
+        let (parts, syncing): (_, Vec<_>) = ended.into_iter().unzip();
+        self.syncing.extend(syncing);
+        Ok(parts)
+    }
+
+    /// Returns when all parts that have ended are durable.
+    pub fn durable(&mut self) -> Result<()> {
+        self.syncing.drain(..).try_for_each(Syncing::wait)
     }
 }
 
@@ -119,10 +137,13 @@ enum Order {
     Cut,
 }
 
+/// Parts whose streams have ended.
+type Ended = Vec<(Part, Syncing)>;
+
 /// The thread; when it is dropped, the part that is open stays without an end, and nobody will name it.
 struct Writer {
     orders: Option<SyncSender<Order>>,
-    parts: Option<JoinHandle<Result<Vec<Part>>>>,
+    parts: Option<JoinHandle<Result<Ended>>>,
 }
 
 impl Writer {
@@ -142,11 +163,11 @@ impl Writer {
         }
     }
 
-    fn finish(mut self) -> Result<Vec<Part>> {
+    fn finish(mut self) -> Result<Ended> {
         self.end()
     }
 
-    fn end(&mut self) -> Result<Vec<Part>> {
+    fn end(&mut self) -> Result<Ended> {
         self.orders = None;
         let gone = || Err(Error::Internal("a writer has ended already".to_owned()));
         let parts = self.parts.take().map(JoinHandle::join);
@@ -160,12 +181,7 @@ impl Drop for Writer {
     }
 }
 
-fn write(
-    store: &Path,
-    name: &str,
-    schema: &SchemaRef,
-    orders: &Receiver<Order>,
-) -> Result<Vec<Part>> {
+fn write(store: &Path, name: &str, schema: &SchemaRef, orders: &Receiver<Order>) -> Result<Ended> {
     let (mut parts, mut open) = (Vec::new(), None);
     for order in orders {
         let cut = matches!(order, Order::Cut);
@@ -178,7 +194,7 @@ fn write(
             part.write(batch)?;
         }
         if cut || part.bytes() >= PART_BYTES {
-            parts.push(part.finish()?);
+            parts.push(part.end()?);
         } else {
             open = Some(part);
         }

@@ -54,7 +54,7 @@ pub(super) fn map(
     let plan = run.plan(&shard.inputs)?;
     run.echoes = Some(Vec::new());
     run.read(plan, &mut |_| Ok(()))?;
-    let (impressions, feedback) = run.facts(false)?;
+    let (impressions, feedback) = run.facts()?;
     let quarantine = run.refused()?;
 
     let (mut kept, mut post) = (Vec::new(), Post::new(Kind::Own, settings.partitions));
