@@ -58,7 +58,6 @@ class ScaleJob:
         store: str | PathLike[str],
         *,
         shards: int,
-        partitions: int,
         source: str = "canonical",
         key_file: str | PathLike[str] | None = None,
         max_bad: str | None = None,

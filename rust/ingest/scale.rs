@@ -1,28 +1,33 @@
 //! Ingestion spread over the workers of an engine that exists: `map -> partition -> reduce -> merge`.
 //!
-//! An engine carries letters. A stage is a pure function from the letters to one addressee to letters to others; its
+//! An engine carries letters. A stage is a pure function from the letters to one shard to letters to others; its
 //! only side effects are files in the store under names that nobody else has and nobody knows before the commit. So
-//! a stage that is killed, or run twice, changes nothing. Even stages run once for each shard, odd ones once for
-//! each partition; what a stage has to say of the whole goes to the driver, which tells all workers before the next.
+//! a stage that is killed, or run twice, changes nothing. Every stage runs once for each shard; what it has to say of
+//! the whole goes to the driver, which tells all workers before the next.
 //!
-//! | stage | by | reads | sends |
-//! |---|---|---|---|
-//! | 0 | shard | its inputs; writes their text into parts of the store | each row under its own key |
-//! | 1 | partition | rows under one key | which do not stand, and why |
-//! | 2 | shard | its rows; takes repeats out of its parts | those that stand, under the response, request and session of each |
-//! | 3 | partition | what meets under one key | feedback on rows, pairs |
-//! | 4 | shard | feedback on its rows; writes its pairs | what happened to each user |
-//! | 5 | partition | what happened to one user | counts of what came before each row |
-//! | 6 | shard | its rows, feedback, counts; writes its observations | nothing |
+//! | stage | reads | sends |
+//! |---|---|---|
+//! | 0 map | the inputs of the shard; writes their text into parts of the store | fingerprints of its keys |
+//! | 1 partition | a range of all fingerprints | of which keys another shard has some, and which |
+//! | 2 | its rows | those that may be repeated elsewhere, to where |
+//! | 3 | its rows and their repeats; takes out what does not stand | what stands, to where it meets |
+//! | 4 reduce | what meets: under the response, request and session of each | feedback on rows, pairs |
+//! | 5 | feedback on its rows; writes its pairs | what happened to each user |
+//! | 6 reduce | what happened to users | counts of what came before each row |
+//! | 7 | its rows, feedback, counts; writes its observations | nothing |
 //!
-//! The driver then makes one commit. The rows of a shard are the text parts' rows, kept beside them without text.
+//! The driver then makes one commit. The rows of a shard are the text parts' rows, kept beside them without text. What
+//! a shard says to itself is kept there, too, and travels as the name of a file.
 
+mod common;
 mod fallen;
 mod job;
 mod map;
 mod packet;
 mod reduce;
+mod rows;
 mod shard;
+mod stand;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,7 +37,6 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use super::{Budget, Opener, Options};
 use crate::count::{Cells, Strata, Stratum};
 use crate::error::{Error, Result};
-use crate::event::row::Key;
 use crate::join::attribute::Windows;
 use crate::join::sums::Tally;
 use crate::key::Secret;
@@ -44,14 +48,14 @@ pub use job::Job;
 /// Whom a stage tells what concerns all.
 pub const DRIVER: i64 = -1;
 /// Number of stages.
-pub const STAGES: usize = 7;
-const VERSION: u32 = 1;
+pub const STAGES: usize = 8;
+const VERSION: u32 = 2;
 
 /// An addressee, and what it gets.
 pub type Letter = (i64, Vec<u8>);
 
 /// What every worker knows; a text.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 pub struct Settings {
     version: u32,
     root: PathBuf,
@@ -66,7 +70,8 @@ pub struct Settings {
     until: Option<i64>,
     keep_raw: bool,
     keep_addresses: bool,
-    partitions: usize,
+    /// Bits of a fingerprint.
+    bits: u32,
     shards: Vec<Shard>,
     // From here on what the driver learned.
     strata: Vec<Stratum<Box<str>>>,
@@ -89,6 +94,8 @@ struct Shard {
     feedback: Vec<Part>,
     /// Rows without text.
     rows: Kept,
+    /// What it was told of others.
+    shared: Kept,
     /// Feedback on them.
     given: Kept,
     /// Numbers of its first response and its first feedback in the store.
@@ -122,8 +129,7 @@ pub fn step(
     letters.sort_by_key(|(by, _)| *by);
     let senders = match stage {
         0 => 1,
-        _ if stage % 2 == 1 => settings.shards.len(),
-        _ => settings.partitions,
+        _ => settings.shards.len(),
     };
     let whole = stage == 0 || letters.iter().map(|(by, _)| *by).eq(0..senders as i64);
     if letters.len() != senders || !whole {
@@ -133,19 +139,34 @@ pub fn step(
             letters.len()
         )));
     }
+    if let Some(own) = of(&mut letters, to) {
+        *own = rows::kept(&settings, &read(own)?)?;
+    }
     let number = to as usize;
-    match stage {
+    let mut answers = match stage {
         0 => map::map(&settings, number, tables),
-        1 => reduce::winners(&letters),
-        2 => shard::meet(&settings, number, &letters),
-        3 => reduce::met(&settings, &letters),
-        4 => shard::pair(&settings, number, &letters),
-        5 => reduce::users(&settings, &letters),
-        6 => shard::observe(&settings, number, &letters),
+        1 => common::common(&settings, &letters),
+        2 => shard::compare(&settings, number, &letters),
+        3 => shard::meet(&settings, number, &letters),
+        4 => reduce::met(&settings, &letters),
+        5 => shard::pair(&settings, number, &letters),
+        6 => reduce::users(&settings, &letters),
+        7 => shard::observe(&settings, number, &letters),
         _ => Err(Error::Value(format!(
             "stage is {stage}; there are {STAGES}"
         ))),
+    }?;
+    if let Some(own) = of(&mut answers, to) {
+        let name = format!("{}-to-itself", fresh(&settings, number)?);
+        *own = written(&rows::keep(&settings, &name, own)?)?;
     }
+    Ok(answers)
+}
+
+/// What a letter of or to this one says, if it says anything.
+fn of(letters: &mut [Letter], me: i64) -> Option<&mut Vec<u8>> {
+    let own = letters.iter_mut().find(|(other, _)| *other == me)?;
+    Some(&mut own.1).filter(|letter| !letter.is_empty())
 }
 
 impl Settings {
@@ -208,41 +229,38 @@ impl Settings {
     }
 }
 
-/// One letter to each of many.
+/// Records of one kind to many.
 struct Post<const N: usize> {
     kind: packet::Kind,
     boxes: Vec<Vec<[u8; N]>>,
 }
 
 impl<const N: usize> Post<N> {
-    fn new(kind: packet::Kind, addressees: usize) -> Self {
-        let boxes = (0..addressees).map(|_| Vec::new()).collect();
+    fn new(kind: packet::Kind, settings: &Settings) -> Self {
+        let boxes = settings.shards.iter().map(|_| Vec::new()).collect();
         Self { kind, boxes }
     }
 
-    /// To an addressee, by its number.
     fn give(&mut self, to: i64, record: [u8; N]) {
         if let Some(to) = self.boxes.get_mut(to as usize) {
             to.push(record);
         }
     }
 
-    /// To the partition of a key.
-    fn send(&mut self, key: Key, record: [u8; N]) {
-        let to = key.short() % (self.boxes.len() as u64).max(1);
-        self.give(to as i64, record);
-    }
-
-    /// Also to those who get nothing, so that they come to their turn.
-    fn letters(self) -> Result<Vec<Letter>> {
-        let mut letters = Vec::with_capacity(self.boxes.len());
-        for (to, records) in (0..).zip(&self.boxes) {
-            let mut letter = Vec::new();
-            packet::pack(&mut letter, self.kind, records)?;
-            letters.push((to, letter));
+    /// Adds them to letters, sorted.
+    fn write(self, letters: &mut [Letter]) -> Result<()> {
+        for ((_, letter), mut records) in letters.iter_mut().zip(self.boxes) {
+            records.sort_unstable();
+            packet::pack(letter, self.kind, &records)?;
         }
-        Ok(letters)
+        Ok(())
     }
+}
+
+/// A letter to each shard: who gets nothing must come to its turn, too.
+fn empty(settings: &Settings) -> Vec<Letter> {
+    let shards = 0..settings.shards.len() as i64;
+    shards.map(|to| (to, Vec::new())).collect()
 }
 
 /// All records of a kind in letters, and who sent each.

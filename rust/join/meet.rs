@@ -1,5 +1,7 @@
 //! What meets under one key, response, request or session: records that sort into groups, and what a group says.
 
+use std::ops::Range;
+
 use super::attribute::{Found, Joined, Windows};
 use super::log::{LoggedEvent, LoggedShown};
 use super::observe::Given;
@@ -17,13 +19,34 @@ pub const JOINED: usize = 1 + 16 + 8 + 1 + 51;
 /// Bytes of a record of feedback on a row.
 pub const GIVEN: usize = 4 + 1 + 8 + 8 + 16 + 4 + 1;
 
+/// Where a record says what it is, and when that was.
+const ORDER: Range<usize> = 17..26;
+/// Where it has the key of a response, before the number of its row.
+const OF_RESPONSE: Range<usize> = 26..42;
+/// Where it has the number of the row of an event, after when that was received and its key.
+const OF_EVENT: usize = 26 + 8 + 16;
+
 /// What a record is about.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-enum Tag {
+pub enum Tag {
+    /// A response.
     Response,
+    /// A request.
     Request,
+    /// A session.
     Session,
+}
+
+impl Tag {
+    /// Of what an event is about.
+    pub fn of(about: About) -> Self {
+        match about {
+            About::Response => Self::Response,
+            About::Request => Self::Request,
+            About::Session => Self::Session,
+        }
+    }
 }
 
 /// What it is, in the order in which a group needs them.
@@ -47,11 +70,7 @@ fn begin(tag: Tag, key: Key, role: Role, time: i64) -> Writer<JOINED> {
 /// The record of an event that is not withdrawn.
 pub fn told(row: u32, known: &LoggedEvent) -> [u8; JOINED] {
     let event = &known.event;
-    let tag = match event.about {
-        About::Response => Tag::Response,
-        About::Request => Tag::Request,
-        About::Session => Tag::Session,
-    };
+    let tag = Tag::of(event.about);
     let (winner, key) = known.winner.map_or((0, Key::default()), held::coded);
     let begun = begin(tag, event.target, Role::Event, event.at);
     let order = begun.i64(event.received_at).key(event.key).u32(row);
@@ -87,21 +106,39 @@ pub fn shown(
     })
 }
 
-/// A record without what of its keys nobody needs: 96 bits of the key under which it is met tell two apart, short of
-/// one chance in 10^9 that any two of a full store agree in them, and of a key that only breaks ties half does, that
-/// of an event and of a response in its session.
-pub fn trimmed(mut record: [u8; JOINED]) -> [u8; JOINED] {
-    let session = record.first() == Some(&(Tag::Session as u8));
-    let role = record.get(if session { 25 } else { 17 }).copied();
-    let half = match role {
-        Some(role) if role == Role::Event as u8 => 42..50,
-        _ if session => 34..42,
-        _ => 0..0,
-    };
-    for beyond in [13..17, half] {
-        record.get_mut(beyond).unwrap_or_default().fill(0);
+/// A record as it travels: what it is before when it was, and without the key of a response in its session, which
+/// nobody needs.
+pub fn posted(mut record: [u8; JOINED]) -> [u8; JOINED] {
+    if record.first() == Some(&(Tag::Session as u8)) {
+        record.get_mut(ORDER).unwrap_or_default().rotate_right(1);
+        if !is_told(&record) {
+            record.get_mut(OF_RESPONSE).unwrap_or_default().fill(0);
+        }
     }
     record
+}
+
+/// Whether a record that travels is one of an event.
+pub fn is_told(posted: &[u8; JOINED]) -> bool {
+    posted.get(ORDER.start) == Some(&(Role::Event as u8))
+}
+
+/// A record that came from where rows of responses and feedback were counted from zero, not from `base`.
+pub fn arrived(mut posted: [u8; JOINED], base: [u32; 2]) -> [u8; JOINED] {
+    let ([shown, events], told) = (base, is_told(&posted));
+    let (at, base) = if told {
+        (OF_EVENT, events)
+    } else {
+        (OF_RESPONSE.end, shown)
+    };
+    if let Some(row) = posted.get_mut(at..at + 4) {
+        let number = base.wrapping_add(Reader(row).u32());
+        row.copy_from_slice(&number.to_be_bytes());
+    }
+    if posted.first() == Some(&(Tag::Session as u8)) {
+        posted.get_mut(ORDER).unwrap_or_default().rotate_left(1);
+    }
+    posted
 }
 
 /// Takes the records in order.

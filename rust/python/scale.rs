@@ -31,7 +31,7 @@ impl ScaleJob {
     /// Deal the inputs to at most so many shards of about equal size, in order.
     #[new]
     #[pyo3(signature = (
-        inputs, store, *, shards, partitions, source = "canonical", key_file = None, max_bad = None, until = None,
+        inputs, store, *, shards, source = "canonical", key_file = None, max_bad = None, until = None,
         window_us = 604_800_000_000, lateness_us = 86_400_000_000, keep_raw = false, mapping = None,
         keep_addresses = false
     ))]
@@ -41,7 +41,6 @@ impl ScaleJob {
         inputs: Vec<PathBuf>,
         store: PathBuf,
         shards: usize,
-        partitions: usize,
         source: &str,
         key_file: Option<PathBuf>,
         max_bad: Option<&str>,
@@ -74,7 +73,6 @@ impl ScaleJob {
             cursor: None,
             keep_addresses,
         };
-        let over = (shards, partitions);
         let begun = py.detach(|| {
             guarded(|| {
                 Job::begin(
@@ -83,7 +81,7 @@ impl ScaleJob {
                     &options,
                     key_file.as_deref(),
                     mapping,
-                    over,
+                    shards,
                 )
             })
         });

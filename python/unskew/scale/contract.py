@@ -1,8 +1,8 @@
 """The contract between the core and an engine: letters, grouped by whom they are to.
 
-The work of a stage is a function from all letters to one addressee to letters to others; an engine brings the
-letters together and calls it. Who they are to is a shard in even stages and a partition in odd ones, or the
-driver, who hears of every stage before the next begins. A letter is a versioned byte string of the core.
+The work of a stage is a function from all letters to one shard to letters to others; an engine brings the
+letters together and calls it. The driver hears of every stage before the next begins. A letter is a versioned
+byte string of the core.
 """
 
 import os
@@ -126,7 +126,6 @@ def ingest(
     *,
     engine: Engine | None = None,
     shards: int | None = None,
-    partitions: int | None = None,
     source: str | None = None,
     mapping: str | os.PathLike[str] | None = None,
     key_file: str | os.PathLike[str] | None = None,
@@ -140,17 +139,16 @@ def ingest(
     """Read feedback logs into a new store by the workers of an engine, in one commit or not at all.
 
     Rows, observations, pairs, counters, books and digest are those of `events.ingest` over the same inputs,
-    whatever the engine, the number of shards and partitions, and the workers that died on the way. Parts are
-    cut where shards end.
+    whatever the engine, the number of shards, and the workers that died on the way. Parts are cut where
+    shards end.
 
     Args:
         inputs: as in `events.ingest`, files only. A file is read by one worker.
         store: directory of the store, new or empty, under the same path on every worker.
         engine: `unskew.scale.ray.Ray` or `unskew.scale.spark.Spark`; this process when absent.
         shards: parts in which the inputs are read, in their order and of about equal size; a worker holds
-            the rows of one at a time, without their text. One for each file when absent.
-        partitions: parts in which keys are brought together, each held by one worker at a time. As many as
-            shards when absent.
+            the rows of one at a time, without their text, and brings together some of what is in several. One
+            for each file when absent.
         source: as in `events.ingest`, and so are all below.
         mapping: see there.
         key_file: see there; it, or the variable UNSKEW_KEY, must be the same on every worker.
@@ -179,7 +177,6 @@ def ingest(
         files,
         os.fspath(store),
         shards=shards,
-        partitions=shards if partitions is None else partitions,
         source=namespace,
         mapping=table.table if table else None,
         key_file=key_file,

@@ -5,19 +5,14 @@ use std::collections::BTreeMap;
 use arrow_array::BooleanArray;
 use arrow_select::filter::filter_record_batch;
 
-use super::map::{ECHO, EVENT, SHOWN, echoed, half};
-use super::packet::{Kind, pack, unpack};
-use super::reduce::{Fell, LOST};
+use super::rows::{DEAD, EVENT, Rows, SHOWN, dead, echoed};
+use super::stand::{Fate, Fell};
 use super::{Settings, Shard};
 use crate::error::{Error, Result};
-use crate::join::log::{self, LoggedEvent, LoggedShown};
-use crate::spill::bytes::{Reader, Writer};
+use crate::join::log::{LoggedEvent, LoggedShown};
 use crate::store::facts::Lineage;
 use crate::store::load;
 use crate::store::part::{self, Part, PartWriter};
-
-/// Bytes of a row that does not stand, in the file of the rows.
-pub(super) const DEAD: usize = 1 + 4;
 
 /// Where a row was, and the halves of its content and of that to which it lost.
 pub(super) type Conflict = (Lineage, [u64; 2]);
@@ -27,25 +22,12 @@ pub(super) type Books = BTreeMap<u32, [i64; 2]>;
 
 /// What became of the rows, by table and row.
 pub(super) struct Fallen<'a> {
-    settings: &'a Settings,
-    of: [BTreeMap<u32, (u8, u64)>; 2],
+    pub settings: &'a Settings,
+    pub of: [BTreeMap<u32, Fate>; 2],
 }
 
-impl<'a> Fallen<'a> {
-    /// From the records of all partitions.
-    pub fn new(settings: &'a Settings, records: Vec<[u8; LOST]>) -> Self {
-        let mut of = [BTreeMap::new(), BTreeMap::new()];
-        for record in &records {
-            let mut from = Reader(record);
-            let (table, row) = (from.u8(), from.u32());
-            if let Some(rows) = of.get_mut(usize::from(table)) {
-                rows.insert(row, (from.u8(), from.u64()));
-            }
-        }
-        Self { settings, of }
-    }
-
-    fn table(&self, table: u8) -> &BTreeMap<u32, (u8, u64)> {
+impl Fallen<'_> {
+    fn table(&self, table: u8) -> &BTreeMap<u32, Fate> {
         let [shown, events] = &self.of;
         if table == SHOWN { shown } else { events }
     }
@@ -53,12 +35,12 @@ impl<'a> Fallen<'a> {
     /// Whether a row is not to be in the parts.
     fn is_gone(&self, table: u8, row: u32) -> bool {
         let fell = self.table(table).get(&row);
-        fell.is_some_and(|(fell, _)| *fell != Fell::Later as u8)
+        fell.is_some_and(|(fell, _)| *fell != Fell::Later)
     }
 
     /// What changes in the books: by source, rows that are committed no longer and rows that are duplicates; and
     /// impressions that lost to another content.
-    pub fn books(&self, shard: &Shard, bytes: &[u8]) -> Result<(Books, Vec<Conflict>)> {
+    pub fn books(&self, shard: &Shard, of: &Rows) -> Result<(Books, Vec<Conflict>)> {
         let (mut books, mut rows, mut contents) = (Books::new(), Vec::new(), Vec::new());
         let mut book = |src: u32, change: [i64; 2]| {
             let sums = books.entry(src).or_default();
@@ -67,34 +49,32 @@ impl<'a> Fallen<'a> {
             }
         };
         let mut worse = BTreeMap::new();
-        let shown = unpack::<{ log::SHOWN }>(bytes, Kind::Shown)?;
         for (row, (fell, stands)) in self.table(SHOWN) {
-            let Some(known) = shown.get(*row as usize).map(LoggedShown::read) else {
+            let Some(known) = of.shown.get(*row as usize).map(LoggedShown::read) else {
                 continue;
             };
-            if *fell == Fell::Repeat as u8 {
+            if *fell == Fell::Repeat {
                 book(known.src, [-1, 1]);
                 continue;
             }
             book(known.src, [-1, 0]);
             rows.push(*row);
-            contents.push([half(known.shown.content), *stands]);
-            if *fell == Fell::Worse as u8 {
-                worse.insert(*row, [half(known.shown.content), *stands]);
+            contents.push([known.shown.content.head(), *stands]);
+            if *fell == Fell::Worse {
+                worse.insert(*row, [known.shown.content.head(), *stands]);
             }
         }
         let lineage = load::lineage(&self.settings.root, &shard.impressions, &rows)?;
         let mut conflicts: Vec<_> = lineage.into_iter().zip(contents).collect();
-        for record in unpack::<ECHO>(bytes, Kind::Echo)? {
-            let (row, from) = echoed(&record);
+        for record in &of.echoes {
+            let (row, from) = echoed(record);
             if let Some(contents) = worse.get(&row) {
                 book(from.src, [0, -1]);
                 conflicts.push((from, *contents));
             }
         }
-        let events = unpack::<{ log::EVENT }>(bytes, Kind::Event)?;
         for row in self.table(EVENT).keys() {
-            if let Some(known) = events.get(*row as usize).map(LoggedEvent::read) {
+            if let Some(known) = of.events.get(*row as usize).map(LoggedEvent::read) {
                 book(known.src, [-1, 1]);
             }
         }
@@ -136,22 +116,19 @@ impl<'a> Fallen<'a> {
         Ok(kept)
     }
 
-    /// The file of the rows, with the numbers that they then have.
-    pub fn rows(&self, bytes: &[u8]) -> Result<Vec<u8>> {
-        let (mut file, mut dead) = (Vec::new(), Vec::new());
-        let shown = unpack::<{ log::SHOWN }>(bytes, Kind::Shown)?;
-        pack(&mut file, Kind::Shown, &self.stay(SHOWN, shown, &mut dead))?;
-        let events = unpack::<{ log::EVENT }>(bytes, Kind::Event)?;
-        pack(&mut file, Kind::Event, &self.stay(EVENT, events, &mut dead))?;
-        pack(&mut file, Kind::Dead, &dead)?;
-        Ok(file)
+    /// The rows, with the numbers that they then have.
+    pub fn rows(&self, of: Rows) -> Rows {
+        let mut rows = Rows::default();
+        rows.shown = self.stay(SHOWN, of.shown, &mut rows.dead);
+        rows.events = self.stay(EVENT, of.events, &mut rows.dead);
+        rows
     }
 
     fn stay<const N: usize>(
         &self,
         table: u8,
         records: Vec<[u8; N]>,
-        dead: &mut Vec<[u8; DEAD]>,
+        fell: &mut Vec<[u8; DEAD]>,
     ) -> Vec<[u8; N]> {
         let mut stay = Vec::with_capacity(records.len());
         for (row, record) in (0..).zip(records) {
@@ -159,8 +136,7 @@ impl<'a> Fallen<'a> {
                 continue;
             }
             if self.table(table).contains_key(&row) {
-                let row = stay.len() as u32;
-                dead.push(Writer::default().u8(table).u32(row).done());
+                fell.push(dead(table, stay.len() as u32));
             }
             stay.push(record);
         }

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::common::bits;
 use super::fallen::Conflict;
 use super::map::Mapped;
-use super::reduce::{Met, Won};
+use super::reduce::Met;
 use super::shard::{Observed, Paired, Standing};
-use super::{Letter, STAGES, Settings, Shard, VERSION, read};
+use super::{Kept, Letter, STAGES, Settings, Shard, VERSION, read};
 use crate::error::{Error, Result};
 use crate::event::hash::Key;
 use crate::ingest::books::SAMPLES;
@@ -32,8 +33,6 @@ pub struct Job {
     sources: Vec<Source>,
     samples: Vec<Sample>,
     parts: Parts,
-    /// Rows of the parts of each shard.
-    lens: Vec<[usize; 2]>,
     /// Impressions that lost to another content.
     conflicts: Vec<Conflict>,
     sums: Vec<Observed>,
@@ -51,13 +50,11 @@ impl Job {
         options: &Options,
         key_file: Option<&Path>,
         mapping: Option<&str>,
-        (shards, partitions): (usize, usize),
+        shards: usize,
     ) -> Result<Self> {
         let started = Instant::now();
-        if shards == 0 || partitions == 0 {
-            return Err(Error::Value(format!(
-                "shards is {shards} and partitions {partitions}; both must be at least 1"
-            )));
+        if shards == 0 {
+            return Err(Error::Value("shards is 0; it must be at least 1".into()));
         }
         let inputs = absolute(inputs)?;
         let root = std::path::absolute(root).map_err(Error::io(root))?;
@@ -109,7 +106,7 @@ impl Job {
             until: options.until,
             keep_raw: options.keep_raw,
             keep_addresses: options.keep_addresses,
-            partitions,
+            bits: bits(total),
             shards: dealt,
             strata: Vec::new(),
             in_use: Vec::new(),
@@ -125,7 +122,6 @@ impl Job {
             sources,
             samples: Vec::new(),
             parts: Parts::default(),
-            lens: Vec::new(),
             conflicts: Vec::new(),
             sums: Vec::new(),
             done: Progress::default(),
@@ -148,11 +144,7 @@ impl Job {
     pub fn learn(&mut self, mut letters: Vec<Letter>) -> Result<()> {
         let stage = self.stage;
         letters.sort_by_key(|(by, _)| *by);
-        let senders = if stage.is_multiple_of(2) {
-            self.shards()
-        } else {
-            self.settings.partitions
-        };
+        let senders = self.shards();
         if !letters.iter().map(|(by, _)| *by).eq(0..senders as i64) {
             return Err(Error::Value(format!(
                 "stage {stage}: {} letters to the driver, expected one from each of {senders}",
@@ -161,9 +153,13 @@ impl Job {
         }
         match stage {
             0 => self.mapped(&letters)?,
-            1 => self.won(&letters)?,
-            2 => self.standing(&letters)?,
-            3 => {
+            2 => {
+                for ((_, letter), shard) in letters.iter().zip(&mut self.settings.shards) {
+                    shard.shared = read::<Kept>(letter)?;
+                }
+            }
+            3 => self.standing(&letters)?,
+            4 => {
                 let mut unpaired = [0; 2];
                 for (_, letter) in &letters {
                     let met: Met = read(letter)?;
@@ -174,14 +170,14 @@ impl Job {
                 }
                 self.settings.tally.unpaired(unpaired);
             }
-            4 => {
+            5 => {
                 for ((_, letter), shard) in letters.iter().zip(&mut self.settings.shards) {
                     let paired: Paired = read(letter)?;
                     self.parts.pairs.extend(paired.pairs);
                     shard.given = paired.given;
                 }
             }
-            6 => {
+            7 => {
                 for (_, letter) in &letters {
                     let mut seen: Observed = read(letter)?;
                     self.parts.observations.append(&mut seen.observations);
@@ -206,7 +202,6 @@ impl Job {
             shard.rows = mapped.rows;
             shard.impressions = mapped.impressions;
             shard.feedback = mapped.feedback;
-            self.lens.push(mapped.lens);
             let own = self.sources.iter_mut().skip(shard.first);
             for (source, read) in own.zip(mapped.sources) {
                 *source = read;
@@ -230,40 +225,23 @@ impl Job {
         self.run(&options).check_budget()
     }
 
-    /// Numbers the rows, once it is known which are not to be in the parts.
-    fn won(&mut self, letters: &[Letter]) -> Result<()> {
-        for (_, letter) in letters {
-            let won: Won = read(letter)?;
-            for (shard, gone) in won.gone {
-                if let Some(lens) = self.lens.get_mut(shard as usize) {
-                    for (rows, gone) in lens.iter_mut().zip(gone) {
-                        *rows -= gone as usize;
-                    }
-                }
-            }
-        }
-        let mut base = [0; 2];
-        for (shard, lens) in self.settings.shards.iter_mut().zip(&self.lens) {
+    fn standing(&mut self, letters: &[Letter]) -> Result<()> {
+        let (mut latest, mut base) = (None, [0; 2]);
+        self.settings.in_use = vec![false; self.settings.strata.len()];
+        for ((_, letter), shard) in letters.iter().zip(&mut self.settings.shards) {
+            let standing: Standing = read(letter)?;
+            shard.rows = standing.rows;
+            shard.impressions = standing.impressions.clone();
             shard.base = base.map(|base| base as u32);
-            for (base, rows) in base.iter_mut().zip(lens) {
-                *base += rows;
+            let tables = [&standing.impressions, &standing.feedback];
+            for (base, parts) in base.iter_mut().zip(tables) {
+                *base += parts.iter().map(|part| part.rows as usize).sum::<usize>();
             }
             if base.into_iter().any(|rows| rows >= MOST_ROWS) {
                 return Err(Error::Value(
                     "the store is full: a table holds at most 2^32 - 2^25 rows; make several stores".into(),
                 ));
             }
-        }
-        Ok(())
-    }
-
-    fn standing(&mut self, letters: &[Letter]) -> Result<()> {
-        let mut latest = None;
-        self.settings.in_use = vec![false; self.settings.strata.len()];
-        for ((_, letter), shard) in letters.iter().zip(&mut self.settings.shards) {
-            let standing: Standing = read(letter)?;
-            shard.rows = standing.rows;
-            shard.impressions = standing.impressions.clone();
             self.parts.impressions.extend(standing.impressions);
             self.parts.feedback.extend(standing.feedback);
             latest = latest.max(standing.latest);

@@ -1,108 +1,26 @@
-//! The later stages of a shard: its rows without text, which lie beside its parts until the commit.
-
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+//! The later stages of a shard.
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_128;
 
-use super::fallen::{Books, Conflict, DEAD, Fallen};
-use super::map::{EVENT, SHOWN};
-use super::packet::{Kind, pack, unpack};
-use super::reduce::LOST;
-use super::{DRIVER, Kept, Letter, Post, Settings, Shard, fresh, records, written};
+use super::common::{Of, Shared};
+use super::fallen::{Books, Conflict, Fallen};
+use super::packet::{Kind, pack};
+use super::rows::{EVENT, Numbered, Rows, SHOWN, keep, kept};
+use super::stand::{self, OWN};
+use super::{DRIVER, Kept, Letter, Post, Settings, empty, fresh, records, written};
 use crate::error::{Error, Result};
 use crate::join::attribute::Joined;
 use crate::join::beside;
-use crate::join::log::{self, LoggedEvent, LoggedShown};
-use crate::join::meet::{GIVEN, JOINED, shown, told, trimmed};
+use crate::join::meet::{GIVEN, JOINED, Tag, is_told, posted, shown, told};
 use crate::join::pairs::{self, Pair};
 use crate::join::priors::{self, PRIOR};
 use crate::join::sums::{Summed, Sums, Tally};
-use crate::spill::FOLDER;
 use crate::spill::bytes::Reader;
 use crate::spill::sorter::{Sorted, Sorter};
 use crate::store::derived::{Observations, Pairs};
 use crate::store::load;
 use crate::store::part::Part;
 use crate::store::writer::Table;
-
-/// Writes a file that the commit deletes.
-pub(super) fn keep(settings: &Settings, name: &str, bytes: &[u8]) -> Result<Kept> {
-    let kept = Kept {
-        path: format!("{FOLDER}/{name}"),
-        checksum: format!("{:032x}", xxh3_128(bytes)),
-    };
-    let path = settings.root.join(&kept.path);
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path);
-    file.and_then(|mut file| file.write_all(bytes))
-        .map_err(Error::io(&path))?;
-    Ok(kept)
-}
-
-fn kept(settings: &Settings, kept: &Kept) -> Result<Vec<u8>> {
-    let path = settings.root.join(&kept.path);
-    let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-    let found = format!("{:032x}", xxh3_128(&bytes));
-    if found != kept.checksum {
-        return Err(Error::Checksum {
-            path: path.display().to_string(),
-            found: format!("checksum {found}"),
-            expected: kept.checksum.clone(),
-        });
-    }
-    Ok(bytes)
-}
-
-/// The rows of a shard, numbered as in the store.
-struct Rows {
-    base: [u32; 2],
-    shown: Vec<Option<LoggedShown>>,
-    events: Vec<Option<LoggedEvent>>,
-}
-
-impl Rows {
-    fn read(shard: &Shard, bytes: &[u8]) -> Result<Self> {
-        let shown = |record: &[u8; log::SHOWN]| {
-            let mut known = LoggedShown::read(record);
-            let code = shard.codes.get(known.shown.stratum as usize);
-            known.shown.stratum = code.copied().unwrap_or_default();
-            Some(known)
-        };
-        let event = |record: &[u8; log::EVENT]| Some(LoggedEvent::read(record));
-        let mut rows = Self {
-            base: shard.base,
-            shown: unpack(bytes, Kind::Shown)?.iter().map(shown).collect(),
-            events: unpack(bytes, Kind::Event)?.iter().map(event).collect(),
-        };
-        for record in unpack::<DEAD>(bytes, Kind::Dead)? {
-            let mut from = Reader(&record);
-            let (table, row) = (from.u8(), from.u32() as usize);
-            if table == EVENT {
-                rows.events.get_mut(row).and_then(Option::take);
-            } else {
-                rows.shown.get_mut(row).and_then(Option::take);
-            }
-        }
-        Ok(rows)
-    }
-
-    /// Feedback that stands.
-    fn standing(&self) -> impl Iterator<Item = (u32, &LoggedEvent)> {
-        let numbered = (self.base[1]..).zip(&self.events);
-        numbered.filter_map(|(row, known)| Some((row, known.as_ref()?)))
-    }
-
-    /// All responses; none for those that do not stand.
-    fn responses(self) -> impl Iterator<Item = Result<(u32, Option<LoggedShown>)>> {
-        (self.base[0]..).zip(self.shown).map(Ok)
-    }
-}
 
 /// What the driver hears of the rows that stand.
 #[derive(Serialize, Deserialize)]
@@ -120,31 +38,69 @@ pub(super) struct Standing {
     pub conflicts: Vec<Conflict>,
 }
 
-/// Sends the rows that stand to where they meet.
+/// Keeps what it was told of others, and sends them the rows that they seem to have, too.
+pub(super) fn compare(
+    settings: &Settings,
+    number: usize,
+    letters: &[Letter],
+) -> Result<Vec<Letter>> {
+    let shard = settings.shard(number)?;
+    let shared = Shared::told(settings, letters)?;
+    let mut post = Post::<OWN>::new(Kind::Own, settings);
+    for row in stand::own(&Rows::read(settings, &shard.rows)?) {
+        let mut from = Reader(&row);
+        let of = if from.u8() == SHOWN {
+            Of::Shown
+        } else {
+            Of::Event
+        };
+        for other in shared.others(of, from.key()) {
+            post.give(other, row);
+        }
+    }
+    let shared = shared.keep(settings, &fresh(settings, number)?)?;
+    let mut letters = empty(settings);
+    post.write(&mut letters)?;
+    letters.push((DRIVER, written(&shared)?));
+    Ok(letters)
+}
+
+/// Takes out the rows that do not stand, and sends those that do to where they meet.
 pub(super) fn meet(settings: &Settings, number: usize, letters: &[Letter]) -> Result<Vec<Letter>> {
-    let mut shard = settings.shard(number)?.clone();
-    let mut bytes = kept(settings, &shard.rows)?;
-    let fallen = records::<LOST>(letters, Kind::Lost).collect::<Result<Vec<_>>>()?;
+    let (mut shard, me) = (settings.shard(number)?.clone(), number as i64);
+    let mut rows = Rows::read(settings, &shard.rows)?;
+    let theirs = records(letters, Kind::Own).collect::<Result<Vec<_>>>()?;
     let (mut books, mut conflicts) = (Books::new(), Vec::new());
-    if !fallen.is_empty() {
-        let fallen = fallen.into_iter().map(|(_, record)| record).collect();
-        let fallen = Fallen::new(settings, fallen);
-        (books, conflicts) = fallen.books(&shard, &bytes)?;
+    if !theirs.is_empty() || !rows.dead.is_empty() {
+        let of = stand::fates(me, theirs, &rows);
+        let fallen = Fallen { settings, of };
+        (books, conflicts) = fallen.books(&shard, &rows)?;
         let name = fresh(settings, number)?;
         shard.impressions =
             fallen.without(SHOWN, &shard.impressions, &format!("impressions/{name}"))?;
         shard.feedback = fallen.without(EVENT, &shard.feedback, &format!("feedback/{name}"))?;
-        bytes = fallen.rows(&bytes)?;
-        shard.rows = keep(settings, &format!("{name}-rows"), &bytes)?;
+        rows = fallen.rows(rows);
+        shard.rows = rows.keep(settings, &name)?;
     }
-    let rows = Rows::read(&shard, &bytes)?;
-    drop(bytes);
+    let rows = Numbered::new(&shard, &rows);
 
-    let mut post = Post::<JOINED>::new(Kind::Join, settings.partitions);
+    let shared = Shared::read(settings, &shard.shared)?;
+    let mut candidates = Post::<JOINED>::new(Kind::Candidate, settings);
+    let mut events = Post::<JOINED>::new(Kind::Told, settings);
     let mut send = |record: [u8; JOINED]| {
         let mut from = Reader(&record);
-        from.u8();
-        post.send(from.key(), trimmed(record));
+        let of = match from.u8() {
+            tag if tag == Tag::Request as u8 => Of::Request,
+            tag if tag == Tag::Session as u8 => Of::Session,
+            _ => Of::Response,
+        };
+        let to = shared.owner(of, from.key(), me);
+        let record = posted(record);
+        if is_told(&record) {
+            events.give(to, record);
+        } else {
+            candidates.give(to, record);
+        }
     };
     let (mut tally, mut latest, mut strata) = (Tally::default(), None, Vec::new());
     for (row, known) in rows.standing() {
@@ -177,7 +133,9 @@ pub(super) fn meet(settings: &Settings, number: usize, letters: &[Letter]) -> Re
         books,
         conflicts,
     };
-    let mut letters = post.letters()?;
+    let mut letters = empty(settings);
+    candidates.write(&mut letters)?;
+    events.write(&mut letters)?;
     letters.push((DRIVER, written(&standing)?));
     Ok(letters)
 }
@@ -214,14 +172,17 @@ pub(super) fn pair(settings: &Settings, number: usize, letters: &[Letter]) -> Re
     let mut file = Vec::new();
     let all: Vec<_> = given.iter().collect::<Result<_>>()?;
     pack(&mut file, Kind::Given, &all)?;
-    let rows = Rows::read(shard, &kept(settings, &shard.rows)?)?;
-    let mut post = Post::<{ priors::SIZE }>::new(Kind::Moment, settings.partitions);
+    let rows = Numbered::new(shard, &Rows::read(settings, &shard.rows)?);
+    let shared = Shared::read(settings, &shard.shared)?;
+    let mut post = Post::<{ priors::SIZE }>::new(Kind::Moment, settings);
     beside::happened(rows.responses(), given.iter(), |moment| {
-        post.send(moment.user, moment.record());
+        let to = shared.owner(Of::User, moment.user, number as i64);
+        post.give(to, moment.record());
         Ok(())
     })?;
     let given = keep(settings, &format!("{name}-given"), &file)?;
-    let mut letters = post.letters()?;
+    let mut letters = empty(settings);
+    post.write(&mut letters)?;
     letters.push((DRIVER, written(&Paired { pairs, given })?));
     Ok(letters)
 }
@@ -242,7 +203,7 @@ pub(super) fn observe(
     let shard = settings.shard(number)?;
     let (strata, windows) = (settings.strata(), settings.windows());
     let mut sums = Sums::new(&strata, &windows, settings.cells(&strata));
-    let rows = Rows::read(shard, &kept(settings, &shard.rows)?)?;
+    let rows = Numbered::new(shard, &Rows::read(settings, &shard.rows)?);
     for (_, known) in rows.standing() {
         sums.digest.add(known.event.content);
     }
