@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use super::cursor::Cursor;
+use super::orders::{NONE, Order, Orders};
 use super::strict::{MAX_DEPTH, MAX_KEYS, repeats};
 
 /// Keys that are compared one by one.
@@ -42,6 +43,8 @@ pub struct Node {
     pub to: u32,
     /// Number of the node after everything inside.
     pub next: u32,
+    /// The order of an object's keys, if it is known.
+    pub order: Order,
 }
 
 impl Node {
@@ -77,30 +80,36 @@ impl Node {
 
 /// Fills `nodes` with the values of `text`, the outermost first; false when it breaks a rule.
 pub fn grow(text: &str, nodes: &mut Vec<Node>) -> bool {
+    grow_among(text, nodes, &mut Orders::default())
+}
+
+/// The same, among texts that write their keys in the same orders.
+pub fn grow_among(text: &str, nodes: &mut Vec<Node>, orders: &mut Orders) -> bool {
     let mut cursor = Cursor { text, at: 0 };
     cursor.space();
-    let whole = grown(&mut cursor, nodes, 0, &mut 0);
+    let whole = grown(&mut cursor, nodes, orders, (0, &mut 0));
     cursor.space();
     whole.is_some() && cursor.at == text.len()
 }
 
 /// Passes over a value inside an object, and fills `nodes` with what is in it; `keys` of its line were seen before.
 pub(super) fn pass(cursor: &mut Cursor<'_>, nodes: &mut Vec<Node>, keys: &mut usize) -> Option<()> {
-    grown(cursor, nodes, 1, keys)
+    grown(cursor, nodes, &mut Orders::default(), (1, keys))
 }
 
 /// The value at a cursor, inside `depth` others.
 fn grown(
     cursor: &mut Cursor<'_>,
     nodes: &mut Vec<Node>,
-    depth: usize,
-    keys: &mut usize,
+    orders: &mut Orders,
+    (depth, keys): (usize, &mut usize),
 ) -> Option<()> {
     nodes.clear();
     u32::try_from(cursor.text.len()).ok()?;
     let mut scan = Scan {
         cursor: *cursor,
         nodes,
+        orders,
         open: Vec::new(),
         depth,
         keys: *keys,
@@ -132,6 +141,7 @@ pub fn inside<T>(
 struct Scan<'t, 'a> {
     cursor: Cursor<'t>,
     nodes: &'a mut Vec<Node>,
+    orders: &'a mut Orders,
     open: Vec<usize>,
     /// Values around the outermost one.
     depth: usize,
@@ -178,6 +188,7 @@ impl Scan<'_, '_> {
             from,
             to,
             next,
+            order: NONE,
         });
     }
 
@@ -189,6 +200,9 @@ impl Scan<'_, '_> {
         self.open.push(self.nodes.len());
         let shape = if object { Shape::Object } else { Shape::Array };
         self.push(shape, self.cursor.at);
+        if let Some(node) = self.nodes.last_mut().filter(|_| object) {
+            node.order = self.orders.first();
+        }
         self.cursor.at += 1;
         self.cursor.space();
         Some(())
@@ -200,7 +214,8 @@ impl Scan<'_, '_> {
         let (to, next) = (self.cursor.at as u32, self.nodes.len() as u32);
         let node = self.nodes.get_mut(top)?;
         (node.to, node.next) = (to, next);
-        (node.shape == Shape::Array || self.distinct(top as u32)).then_some(())
+        let known = node.shape == Shape::Array || node.order != NONE;
+        (known || self.distinct(top as u32)).then_some(())
     }
 
     /// Whether the keys of an object differ.
@@ -234,19 +249,42 @@ impl Scan<'_, '_> {
 
     /// The key of the next member, if the innermost open value is an object.
     fn key(&mut self) -> Option<()> {
-        let top = self.open.last().and_then(|top| self.nodes.get(*top))?;
-        if top.shape == Shape::Array {
+        let top = *self.open.last()?;
+        let node = self.nodes.get(top)?;
+        if node.shape == Shape::Array {
             return Some(());
         }
         self.keys += 1;
         if self.keys > MAX_KEYS || self.cursor.peek()? != b'"' {
             return None;
         }
-        self.scalar()?;
+        let (order, from) = (node.order, self.cursor.at);
+        let rest = self.cursor.text.as_bytes().get(from..)?;
+        let order = match self.orders.follow(order, rest) {
+            Some((order, escaped, length)) => {
+                self.cursor.at += length;
+                self.push(Shape::Text { escaped }, from);
+                order
+            }
+            None => {
+                self.scalar()?;
+                self.learn(order)?
+            }
+        };
+        self.nodes.get_mut(top)?.order = order;
         self.cursor.space();
         self.cursor.byte(b':')?;
         self.cursor.space();
         Some(())
+    }
+
+    /// The order with the newest key behind it, unless the key is in it already.
+    fn learn(&mut self, order: Order) -> Option<Order> {
+        if order == NONE {
+            return Some(NONE);
+        }
+        let (key, text) = (self.nodes.last()?, self.cursor.text);
+        self.orders.learn(order, key.raw(text), &key.text(text)?)
     }
 
     fn scalar(&mut self) -> Option<()> {
