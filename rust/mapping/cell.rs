@@ -22,6 +22,31 @@ pub(super) enum Cell {
     Value(Value<'static>),
     /// JSON of a list or object.
     Json(String),
+    /// JSON of a list or object that stands in the record.
+    Raw(At),
+}
+
+/// What stands at `at` as a field, if nothing else may.
+pub(super) fn plain(
+    record: &mut Record<'_>,
+    item: usize,
+    field: Field,
+    at: At,
+    arena: &mut String,
+) -> Option<Cell> {
+    let mut look = Look {
+        record,
+        item,
+        field,
+        arena,
+        nested: false,
+    };
+    let shape = look.record.shape(at);
+    match field {
+        Field::Offered | Field::Messages => (shape == Shape::Array).then_some(Cell::Raw(at)),
+        _ if shape == Shape::Null || (!look.may_be_empty() && look.record.empty(at)) => None,
+        _ => look.value(at).map(Cell::Value),
+    }
 }
 
 /// The first of `specs` that finds something.
@@ -70,8 +95,7 @@ impl Look<'_, '_> {
                     .record
                     .first(paths, self.item, true, |shape| shape == Shape::Array)
                     .0;
-                let raw = |at: &At| Cell::Json(self.record.raw(*at).to_owned());
-                return Ok(found.as_ref().map(raw));
+                return Ok(found.map(Cell::Raw));
             }
             Source::From(paths) => self.from(paths, spec.cast == Some(Cast::Text)),
         };
@@ -119,18 +143,12 @@ impl Look<'_, '_> {
     /// The value at the first path that has one; several (under `*`) are joined by line ends.
     fn from(&mut self, paths: &[Path], whole: bool) -> Option<Value<'static>> {
         let scalar = |shape| whole || !matches!(shape, Shape::Array | Shape::Object);
-        // An answer may be empty; everywhere else an empty text says that nothing was set.
-        let empty = matches!(self.field, Field::Response | Field::Prompt);
+        let empty = self.may_be_empty();
         let (found, rest, passed) = self.record.first(paths, self.item, empty, scalar);
         self.nested |= passed;
         let at = found?;
-        let shape = self.record.shape(at);
         if rest.is_empty() && !whole {
-            match shape {
-                Shape::Bool(value) => return Some(Value::Bool(value)),
-                Shape::Number => return number(self.record.raw(at)),
-                _ => {}
-            }
+            return self.value(at);
         }
         let from = self.arena.len();
         self.add(at);
@@ -140,6 +158,26 @@ impl Look<'_, '_> {
         }
         let to = self.arena.len();
         Some(Value::Text(Span { from, to }))
+    }
+
+    /// An answer may be empty; everywhere else an empty text says that nothing was set.
+    fn may_be_empty(&self) -> bool {
+        matches!(self.field, Field::Response | Field::Prompt)
+    }
+
+    /// The value at `at`.
+    fn value(&mut self, at: At) -> Option<Value<'static>> {
+        match self.record.shape(at) {
+            Shape::Bool(value) => Some(Value::Bool(value)),
+            Shape::Number => number(self.record.raw(at)),
+            Shape::Array | Shape::Object => Some(Value::Nested),
+            Shape::Null | Shape::Text { .. } => {
+                let from = self.arena.len();
+                self.add(at);
+                let to = self.arena.len();
+                Some(Value::Text(Span { from, to }))
+            }
+        }
     }
 
     /// Appends the text of a string, or any other value as written.

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
+use super::memory::Memory;
 use super::table::{Path, Step};
-use crate::reader::tree::{Node, Shape, grow, inside};
+use crate::reader::orders::Orders;
+use crate::reader::tree::{Node, Shape, grow_among, inside};
 
 /// The names under which OpenTelemetry writes a typed value.
 const TYPED: [&str; 7] = [
@@ -21,8 +23,15 @@ const TYPED: [&str; 7] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct At {
     text: u32,
-    node: u32,
-    pairs: bool,
+    pub node: u32,
+    pub pairs: bool,
+}
+
+impl At {
+    /// Another value of the same text.
+    pub fn of(self, node: u32) -> Self {
+        Self { node, ..self }
+    }
 }
 
 /// An item on the way from the record to what is nested in it.
@@ -38,35 +47,44 @@ pub(super) struct Item {
 }
 
 /// A text, its values, and the string it was found in.
-struct Text<'a> {
+pub(super) struct Text<'a> {
     text: Cow<'a, str>,
-    nodes: Vec<Node>,
+    pub nodes: Vec<Node>,
     of: Option<At>,
 }
 
 /// A record, the texts inside its strings, and the items of the list at hand.
 pub(super) struct Record<'a> {
-    texts: Vec<Text<'a>>,
+    line: Text<'a>,
+    inner: Vec<Text<'a>>,
+    pub orders: &'a mut Orders,
     pub items: Vec<Item>,
 }
 
 impl<'a> Record<'a> {
     /// The record on a line, unless the line breaks a rule of JSON.
-    pub fn new(line: &'a str) -> Option<Self> {
-        let mut nodes = Vec::with_capacity(64);
-        let sound = grow(line, &mut nodes)
+    pub fn new(line: &'a str, memory: &'a mut Memory) -> Option<Self> {
+        let mut nodes = std::mem::take(&mut memory.nodes);
+        let sound = grow_among(line, &mut nodes, &mut memory.orders)
             && nodes
                 .first()
                 .is_some_and(|node| node.shape == Shape::Object);
-        let text = Text {
+        let line = Text {
             text: Cow::Borrowed(line),
             nodes,
             of: None,
         };
         sound.then(|| Self {
-            texts: vec![text],
+            line,
+            inner: Vec::new(),
+            orders: &mut memory.orders,
             items: Vec::new(),
         })
+    }
+
+    /// Its room for the values of the next line.
+    pub fn into_nodes(self) -> Vec<Node> {
+        self.line.nodes
     }
 
     /// The record itself.
@@ -91,8 +109,15 @@ impl<'a> Record<'a> {
         self.node(at).and_then(|(node, text)| node.text(text))
     }
 
-    fn node(&self, at: At) -> Option<(&Node, &str)> {
-        let text = self.texts.get(at.text as usize)?;
+    pub fn in_text(&self, at: At) -> Option<&Text<'a>> {
+        match (at.text as usize).checked_sub(1) {
+            Some(inner) => self.inner.get(inner),
+            None => Some(&self.line),
+        }
+    }
+
+    pub fn node(&self, at: At) -> Option<(&Node, &str)> {
+        let text = self.in_text(at)?;
         Some((text.nodes.get(at.node as usize)?, &text.text))
     }
 
@@ -135,12 +160,22 @@ impl<'a> Record<'a> {
         )
     }
 
+    /// The first value at `path` for which `fit` holds.
+    pub fn find_any(
+        &mut self,
+        path: &Path,
+        item: usize,
+        fit: impl Fn(&Self, At) -> bool,
+    ) -> Option<At> {
+        match self.straight(path, item) {
+            Some(found) => found.filter(|at| fit(self, *at)),
+            None => self.all(path, item).into_iter().find(|at| fit(self, *at)),
+        }
+    }
+
     /// Whether `fit` holds for something at `path`.
     pub fn any(&mut self, path: &Path, item: usize, fit: impl Fn(&Self, At) -> bool) -> bool {
-        match self.straight(path, item) {
-            Some(found) => found.is_some_and(|at| fit(self, at)),
-            None => self.all(path, item).into_iter().any(|at| fit(self, at)),
-        }
+        self.find_any(path, item, fit).is_some()
     }
 
     /// Whether nothing is said at `at`: null, or an empty string.
@@ -213,7 +248,7 @@ impl<'a> Record<'a> {
 
     fn step(&self, at: At, step: &Step) -> Option<At> {
         match step {
-            Step::Key(key) => self.named(at, key),
+            Step::Key(key) => self.keyed(at, key),
             Step::Where(key, is) => {
                 let value = self.named(at, key)?;
                 let text = self.text(value).unwrap_or_else(|| self.raw(value).into());
@@ -258,7 +293,7 @@ impl<'a> Record<'a> {
     }
 
     fn inside<T>(&self, at: At, mut each: impl FnMut(&str, At) -> ControlFlow<T>) -> Option<T> {
-        let text = self.texts.get(at.text as usize)?;
+        let text = self.in_text(at)?;
         inside(&text.nodes, at.node, |key, node| {
             let key = key.and_then(|key| text.nodes.get(key as usize));
             let key = key.and_then(|key| key.text(&text.text)).unwrap_or_default();
@@ -284,7 +319,7 @@ impl<'a> Record<'a> {
     /// A member of an object.
     fn find(&self, of: At, name: &str) -> Option<At> {
         let (node, text) = self.node(of)?;
-        let nodes = &self.texts.get(of.text as usize)?.nodes;
+        let nodes = &self.in_text(of)?.nodes;
         let mut key = of.node + 1;
         while node.shape == Shape::Object && key < node.next {
             let value = key + 1;
@@ -322,29 +357,26 @@ impl<'a> Record<'a> {
             Shape::Text { .. } => {}
             _ => return None,
         }
-        let known = self.texts.iter().position(|text| text.of == Some(at));
+        let known = self.inner.iter().position(|text| text.of == Some(at));
         let number = match known {
             Some(number) => number,
             None => {
                 let text = self.text(at)?.into_owned();
                 let mut nodes = Vec::new();
-                if !grow(&text, &mut nodes) {
+                if !grow_among(&text, &mut nodes, self.orders) {
                     nodes.clear();
                 }
-                self.texts.push(Text {
+                self.inner.push(Text {
                     text: Cow::Owned(text),
                     nodes,
                     of: Some(at),
                 });
-                self.texts.len() - 1
+                self.inner.len() - 1
             }
         };
-        let whole = self
-            .texts
-            .get(number)
-            .is_some_and(|text| !text.nodes.is_empty());
-        whole.then_some(At {
-            text: number as u32,
+        let text = self.inner.get(number)?;
+        (!text.nodes.is_empty()).then_some(At {
+            text: number as u32 + 1,
             node: 0,
             pairs: false,
         })

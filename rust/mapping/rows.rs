@@ -1,6 +1,10 @@
 //! The rules of a mapping over one line.
 
-use super::cell::{Cell, cell};
+use std::ops::Range;
+
+use super::cell::{Cell, cell, plain};
+use super::members::Members;
+use super::memory::Memory;
 use super::path::{At, Item, Record};
 use super::table::{Group, Literal, Make, Mapping, Rule, Test, UNMAPPED};
 use crate::event::{Bad, Reason};
@@ -14,22 +18,23 @@ const MOST_ITEMS: usize = 100_000;
 const MOST_TEXT: usize = 64 << 20;
 
 /// What a rule makes of an item, before the checks of canonical rows.
-pub struct Draft {
+pub struct Draft<'r> {
     /// The type of the row.
     pub make: Make,
+    record: &'r Record<'r>,
     cells: Vec<(Field, Cell)>,
-    extra: Vec<(String, String)>,
+    extra: Vec<(&'r str, At)>,
 }
 
 /// What became of an item: the number of its rule, and a draft, nothing (skipped), or why not.
-pub struct Found {
+pub struct Found<'r> {
     /// Number of the rule, or `UNMAPPED`.
     pub rule: u16,
     /// The draft.
-    pub draft: Result<Option<Draft>, Bad>,
+    pub draft: Result<Option<Draft<'r>>, Bad>,
 }
 
-impl Draft {
+impl Draft<'_> {
     /// The fields as if read from a canonical line.
     pub fn fields(&self) -> Fields<'_> {
         let mut fields = Fields::default();
@@ -37,12 +42,13 @@ impl Draft {
             let value = match cell {
                 Cell::Value(value) => *value,
                 Cell::Json(json) => Value::Raw(json),
+                Cell::Raw(at) => Value::Raw(self.record.raw(*at)),
             };
             fields.set(*field, value);
         }
         let extra = self.extra.iter();
         fields.unknown = extra
-            .map(|(name, raw)| (name.as_str().into(), raw.as_str()))
+            .map(|(name, at)| ((*name).into(), self.record.raw(*at)))
             .collect();
         fields
     }
@@ -54,10 +60,23 @@ impl Mapping {
         &self,
         line: &str,
         arena: &mut String,
+        give: impl FnMut(&mut String, Found) -> bool,
+    ) -> Result<(), Bad> {
+        let mut memory = self.remember();
+        let applied = self.apply_among(line, &mut memory, arena, give);
+        self.keep(memory);
+        applied
+    }
+
+    fn apply_among(
+        &self,
+        line: &str,
+        memory: &mut Memory,
+        arena: &mut String,
         mut give: impl FnMut(&mut String, Found) -> bool,
     ) -> Result<(), Bad> {
         let begin = arena.len();
-        let Some(mut record) = Record::new(line) else {
+        let Some(mut record) = Record::new(line, memory) else {
             let reason = json::scan(line, &mut Arena::writing(arena)).err();
             arena.truncate(begin);
             return Err(reason.unwrap_or_else(|| Bad::new(Reason::Json, "", "not strict JSON")));
@@ -99,11 +118,12 @@ impl Mapping {
         if !given {
             give(arena, skipped());
         }
+        memory.nodes = record.into_nodes();
         Ok(())
     }
 }
 
-fn skipped() -> Found {
+fn skipped() -> Found<'static> {
     Found {
         rule: UNMAPPED,
         draft: Ok(None),
@@ -111,7 +131,7 @@ fn skipped() -> Found {
 }
 
 /// The items of a group, by number in `record.items`.
-fn items(group: &Group, record: &mut Record<'_>) -> Result<Vec<usize>, Bad> {
+fn items(group: &Group, record: &mut Record<'_>) -> Result<Range<usize>, Bad> {
     if record.items.is_empty() {
         record.items.push(Item {
             at: Record::ROOT,
@@ -120,9 +140,9 @@ fn items(group: &Group, record: &mut Record<'_>) -> Result<Vec<usize>, Bad> {
             parent: 0,
         });
     }
-    let mut list = vec![0];
+    let mut list = 0..1;
     for steps in &group.each {
-        let mut next = Vec::new();
+        let first = record.items.len();
         for parent in list {
             let start = record
                 .items
@@ -132,7 +152,6 @@ fn items(group: &Group, record: &mut Record<'_>) -> Result<Vec<usize>, Bad> {
             for container in record.walk(start, before, parent) {
                 for (place, at) in record.items_of(container).into_iter().enumerate() {
                     let name = record.name_of(container, at);
-                    next.push(record.items.len());
                     record.items.push(Item {
                         at,
                         place,
@@ -146,7 +165,7 @@ fn items(group: &Group, record: &mut Record<'_>) -> Result<Vec<usize>, Bad> {
                 }
             }
         }
-        list = next;
+        list = first..record.items.len();
     }
     Ok(list)
 }
@@ -160,36 +179,49 @@ impl Rule {
             && self.when.iter().all(|test| test.holds(record, item))
     }
 
-    fn draft(
-        &self,
-        record: &mut Record<'_>,
+    fn draft<'r>(
+        &'r self,
+        record: &'r mut Record<'_>,
         item: usize,
         arena: &mut String,
-    ) -> Result<Option<Draft>, Bad> {
+    ) -> Result<Option<Draft<'r>>, Bad> {
         let Some(make) = self.make else {
             return Ok(None);
         };
         let mut cells = Vec::with_capacity(self.columns.len());
         let mut said = false;
+        let members = Members::of(record, item);
         for column in &self.columns {
             // Messages say more than a prompt; the table has them first.
             if said && column.field == Field::Prompt {
                 continue;
             }
-            if let Some(cell) = cell(record, item, column.field, &column.specs, arena)? {
-                said |= column.field == Field::Messages && matches!(cell, Cell::Json(_));
+            let found = match (&members, &column.gate) {
+                (Some(members), Some(gate)) => match members.get(record, gate.number) {
+                    None => continue,
+                    Some(at) if gate.plain => plain(record, item, column.field, at, arena),
+                    Some(_) => cell(record, item, column.field, &column.specs, arena)?,
+                },
+                _ => cell(record, item, column.field, &column.specs, arena)?,
+            };
+            if let Some(cell) = found {
+                said |= column.field == Field::Messages && !matches!(cell, Cell::Value(_));
                 cells.push((column.field, cell));
             }
         }
         let mut extra = Vec::new();
         for (name, path) in &self.extra {
-            let found = record.all(path, item);
-            let found = found.iter().find(|at| !record.empty(**at));
-            if let Some(at) = found {
-                extra.push((name.clone(), record.raw(*at).to_owned()));
+            let stands = |record: &Record<'_>, at| !record.empty(at);
+            if let Some(at) = record.find_any(path, item, stands) {
+                extra.push((name.as_str(), at));
             }
         }
-        Ok(Some(Draft { make, cells, extra }))
+        Ok(Some(Draft {
+            make,
+            record,
+            cells,
+            extra,
+        }))
     }
 }
 

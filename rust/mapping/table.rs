@@ -1,10 +1,14 @@
 //! The compiled form of a mapping.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
+use hashbrown::HashMap;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::members::Gate;
+use super::memory::{Key, Memory, number};
 use crate::error::{Error, Result};
 use crate::reader::json::Field;
 
@@ -21,6 +25,12 @@ pub struct Mapping {
     /// Names of the rules.
     pub names: Vec<String>,
     pub(super) groups: Vec<Group>,
+    /// What threads at rest remember of their lines.
+    #[serde(skip)]
+    pub(super) memories: Mutex<Vec<Memory>>,
+    /// What a thread without a memory begins with.
+    #[serde(skip)]
+    pub(super) keys: HashMap<String, usize>,
 }
 
 /// The rules over the items at one path; an item to which none applies is skipped.
@@ -80,7 +90,7 @@ pub(super) struct Path {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Step {
     /// Member of an object.
-    Key(String),
+    Key(Key),
     /// Item of a list; negative from its end.
     At(i64),
     /// Every item of a list, every value of an object.
@@ -102,6 +112,8 @@ pub(super) struct Column {
     #[serde(deserialize_with = "field")]
     pub field: Field,
     pub specs: Vec<Spec>,
+    #[serde(skip)]
+    pub gate: Option<Gate>,
 }
 
 /// A way to a field.
@@ -219,6 +231,11 @@ impl Mapping {
                 .all(named)
         {
             return Err(wrong("a rule without a name".to_owned()));
+        }
+        mapping.keys = number(&mut mapping.groups);
+        let rules = mapping.groups.iter_mut().flat_map(|group| &mut group.rules);
+        for column in rules.flat_map(|rule| &mut rule.columns) {
+            column.gate = column.gate();
         }
         mapping.id = format!("{:032x}", xxh3_128(text.as_bytes()));
         Ok(mapping)

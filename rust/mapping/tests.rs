@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::{Found, Make, Mapping, UNMAPPED};
+use super::memory::Memory;
+use super::{Draft, Found, Make, Mapping, UNMAPPED};
 use crate::event::{Bad, Reason};
 
 const TABLE: &str = r#"{"names":["turn","vote","known"],"groups":[
@@ -111,4 +112,96 @@ fn text_that_grows_and_tables_that_are_none_are_refused() {
             .is_err()
     );
     assert!(Mapping::parse(&TABLE.replace("\"slot\",\"specs\"", "\"slots\",\"specs\"")).is_err());
+}
+
+const PLAIN: &str = r#"{"names":["row","part"],"groups":[
+ {"each":[],"rules":[{"name":0,"make":"feedback","when":[],"has":[],"lacks":[],
+  "extra":[["more",{"up":0,"steps":[{"key":"g"}]}]],"columns":[
+   {"field":"id","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"a"}]}]}}]},
+   {"field":"response","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"b"}]}]}}]},
+   {"field":"offered","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"c"}]}]}}]},
+   {"field":"value","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"d"}]}]},"map":{"x":1},"keep":true}]},
+   {"field":"comment","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"e"},{"key":"a"}]},{"up":0,"steps":[{"key":"e"}]}]}}]},
+   {"field":"user","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"f"},"json",{"key":"b"}]},{"up":0,"steps":[{"key":"d"}]}]}}]}]}]},
+ {"each":[[{"key":"g"},"each"]],"rules":[{"name":1,"make":"choice","when":[],"has":[],"lacks":[],"extra":[],"columns":[
+   {"field":"id","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"b"}]}]}}]},
+   {"field":"user","specs":[{"source":{"from":[{"up":1,"steps":[{"key":"a"}]}]}}]},
+   {"field":"winner","specs":[{"source":{"from":[{"up":0,"steps":[{"key":"a"}]}]},"as":"text"}]}]}]}]}"#;
+
+/// An object with keys out of nine, some of them twice, absent or written with an escape, in any order.
+fn object(random: &mut impl FnMut(usize) -> usize, depth: usize) -> String {
+    let mut members: Vec<String> = Vec::new();
+    for key in ["a", "b", "c", "d", "e", "f", "g", "h", "é"] {
+        let times = [0, 1, 1, 1].get(random(4)).copied().unwrap();
+        for _ in 0..times + usize::from(random(90) == 0) {
+            let code = key.chars().next().unwrap() as u32;
+            let key = match random(12) {
+                0 => format!("\\u{code:04x}"),
+                _ => key.to_owned(),
+            };
+            let value = match random(9) {
+                0 if depth > 0 => object(random, depth - 1),
+                1 if depth > 0 => {
+                    let items: Vec<_> = (0..random(3)).map(|_| object(random, depth - 1)).collect();
+                    format!("[{}]", items.join(", "))
+                }
+                2 if depth > 0 => serde_json::to_string(&object(random, 0)).unwrap(),
+                3 => "null".to_owned(),
+                4 => "\"\"".to_owned(),
+                5 => format!("{}.5e0", random(9)),
+                6 => "[\"thumbs\"]".to_owned(),
+                7 => "true".to_owned(),
+                _ => "\"x\"".to_owned(),
+            };
+            let space = " ".repeat(usize::from(random(9) == 0));
+            members.push(format!("\"{key}\"{space}:{space}{value}"));
+        }
+    }
+    if random(3) == 0 {
+        for at in (1..members.len()).rev() {
+            members.swap(at, random(at + 1));
+        }
+    }
+    format!("{{{}}}", members.join(","))
+}
+
+/// Everything that a mapping makes of a line.
+fn made(mapping: &Mapping, line: &str) -> String {
+    let (mut arena, mut all) = (String::new(), String::new());
+    let end = mapping.apply(line, &mut arena, |_, Found { rule, draft }| {
+        let fields = draft
+            .as_ref()
+            .map(|draft| draft.as_ref().map(Draft::fields));
+        all.push_str(&format!("{rule} {fields:?}\n"));
+        true
+    });
+    format!("{all}{end:?}\n{arena}")
+}
+
+#[test]
+fn what_is_remembered_of_other_lines_changes_nothing() {
+    let mut random = crate::dice::dice(0x2545_F491_4F6C_DD1D);
+    for table in [PLAIN, TABLE] {
+        let mapping = Mapping::parse(table).unwrap();
+        let mut sound = 0;
+        for _ in 0..3_000 {
+            let line = object(&mut random, 2);
+            let found = made(&mapping, &line);
+            assert_eq!(
+                found,
+                made(&Mapping::parse(table).unwrap(), &line),
+                "{line}"
+            );
+            assert_eq!(found, made(&forgetful(table), &line), "{line}");
+            sound += usize::from(found.contains("Ok(())"));
+        }
+        assert!((1_000..2_900).contains(&sound), "{sound} of 3000 are sound");
+    }
+}
+
+/// A mapping that looks for every key.
+fn forgetful(table: &str) -> Mapping {
+    let mapping = Mapping::parse(table).unwrap();
+    mapping.keep(Memory::default());
+    mapping
 }
