@@ -231,11 +231,18 @@ fn verify(
 
 /// Erase a person from a store, in one commit; returns what was erased as JSON.
 #[pyfunction]
-#[pyo3(signature = (path, user, *, key_file = None))]
-fn erase(py: Python<'_>, path: PathBuf, user: &str, key_file: Option<PathBuf>) -> PyResult<String> {
+#[pyo3(signature = (path, user, *, key_file = None, memory = None))]
+fn erase(
+    py: Python<'_>,
+    path: PathBuf,
+    user: &str,
+    key_file: Option<PathBuf>,
+    memory: Option<&str>,
+) -> PyResult<String> {
+    let memory = memory.map(size).transpose()?;
     let secret = Secret::find(key_file.as_deref())?;
     let mut tell = |_| Python::attach(|py| py.check_signals().map_err(|_| Error::Interrupted));
-    Ok(py.detach(|| guarded(|| json(&take_out(user, &path, secret, &mut tell)?)))?)
+    Ok(py.detach(|| guarded(|| json(&take_out(user, &path, secret, memory, &mut tell)?)))?)
 }
 
 /// Join small parts of a store into few, in one commit; returns what was done as JSON.

@@ -75,6 +75,33 @@ def test_the_store_is_the_same_for_a_log_of_many_runs_and_blocks(memory):
     same([log[:middle], log[middle:]], memory)
 
 
+def same_without(log: list[logs.Event], user: str, memory: str) -> dict[str, int]:
+    """A store from which somebody is erased has the same files with and without a budget; what was erased."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, done = Path(name), []
+        path = logs.write(folder / "log.jsonl", logs.lines(log))
+        for store, budget in (("whole", None), ("spilled", memory)):
+            events.ingest(path, folder / store, keep_raw=True)
+            done.append({**events.erase(user, folder / store, memory=budget), "store": ""})
+        assert done[0] == done[1]
+        assert files(folder / "whole") == files(folder / "spilled")
+        assert events.verify(folder / "spilled", memory=memory)["digest"] == done[0]["digest"]
+        return done[0]
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from(TINY), st.sampled_from(["u1", "u2"]))
+@settings(max_examples=60)
+def test_the_store_after_an_erasure_is_the_same_for_any_budget(random, memory, user):
+    same_without(logs.random_log(random), user, memory)
+
+
+@pytest.mark.parametrize("memory", ["1B", "4KB", "60KB", "1MB"])
+def test_an_erasure_from_many_runs_and_blocks_is_the_same_for_any_budget(memory):
+    done = same_without(many(8, 60 if memory == "1B" else 400), "u1", memory)
+    assert done["impressions"] > 50
+    assert done["feedback"] > 50
+
+
 @pytest.mark.parametrize("memory", ["much", "0", "-1", "1.5GB"])
 def test_a_budget_that_is_no_size_is_refused(tmp_path, memory):
     path = logs.write(tmp_path / "log.jsonl", logs.good(1))
@@ -84,6 +111,8 @@ def test_a_budget_that_is_no_size_is_refused(tmp_path, memory):
     events.ingest(path, tmp_path / "store")
     with pytest.raises(ValueError, match=f'memory is "{memory}"; expected a size of at least one byte'):
         events.verify(tmp_path / "store", memory=memory)
+    with pytest.raises(ValueError, match=f'memory is "{memory}"; expected a size of at least one byte'):
+        events.erase("u1", tmp_path / "store", memory=memory)
 
 
 def test_no_room_for_what_is_spilled_leaves_the_last_commit(tmp_path):

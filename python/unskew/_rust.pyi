@@ -110,7 +110,13 @@ def verify(
 ) -> str:
     """Check every checksum and count of a store and its digest; returns what was checked as JSON."""
 
-def erase(path: str | PathLike[str], user: str, *, key_file: str | PathLike[str] | None = None) -> str:
+def erase(
+    path: str | PathLike[str],
+    user: str,
+    *,
+    key_file: str | PathLike[str] | None = None,
+    memory: str | None = None,
+) -> str:
     """Erase a person from a store, in one commit; returns what was erased as JSON."""
 
 def compact(path: str | PathLike[str]) -> str:

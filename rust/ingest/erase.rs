@@ -1,5 +1,9 @@
 //! One person taken out of a store: their rows become blanks, which keep their numbers, and everything else is
 //! derived anew, as if they had never been there.
+//!
+//! Which rows are theirs is found by one sort of keys, and the state before is given up, but for a bit a row, before
+//! the one after is made: a budget of memory holds here as it does for a run that reads lines. Beside it stand a few
+//! bits for each row, and the numbers of the rows of others that had lost to theirs.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -15,8 +19,11 @@ use super::{Budget, Options, Progress, Run, books};
 use crate::error::{Error, Result};
 use crate::event::row::{Feedback, Impression, Key, Target};
 use crate::event::{Reason, time};
-use crate::join::State;
+use crate::join::Bits;
 use crate::key::Secret;
+use crate::spill::Place;
+use crate::spill::bytes::{Reader, Writer};
+use crate::spill::sorter::Sorter;
 use crate::store::columns::Columns;
 use crate::store::facts::{self, Events, IMPRESSION_KEYS, Impressions, Lineage};
 use crate::store::ledger::{Ledger, Parts};
@@ -42,27 +49,53 @@ pub struct Erased {
     pub feedback: u64,
 }
 
-/// Rows of one person, by table, one flag for each row.
+/// Rows of one table.
 #[derive(Default)]
-struct Theirs {
-    impressions: Vec<bool>,
-    feedback: Vec<bool>,
+struct Marks {
+    /// Those of the person.
+    theirs: Bits,
+    /// Those that were live before.
+    lived: Bits,
 }
 
+/// What is known of the rows of impressions and of feedback.
+#[derive(Default)]
+struct Marked {
+    impressions: Marks,
+    feedback: Marks,
+}
+
+/// Bytes of a record: a key, who says it, and a row of feedback.
+const SAID: usize = 16 + 1 + 4;
+/// The key is that of an impression of somebody else.
+const OTHERS: u8 = 0;
+/// The key is that of an impression of the person.
+const THEIRS: u8 = 1;
+/// The key is what feedback of nobody is about.
+const NOBODYS: u8 = 2;
+
 /// Erases the person `user` from the store at `root`, in one commit: impressions that name them, feedback that
-/// names them, and feedback that names nobody and is about their responses, requests or sessions.
+/// names them, and feedback that names nobody and is about their responses, requests or sessions. The join holds
+/// `memory` bytes, and the rest goes to disk.
 pub fn erase(
     user: &str,
     root: &Path,
     secret: Secret,
+    memory: Option<u64>,
     progress: &mut dyn FnMut(Progress) -> Result<()>,
 ) -> Result<Erased> {
     let (mut store, ledger) = Store::reopen(root)?;
-    let state = load::state(root, &ledger, &secret, false, None)?;
+    let place = memory.map(|memory| Place::new(root, memory));
+    let state = load::state(root, &ledger, &secret, false, place.clone())?;
+    let live = |row: Result<(u32, bool)>| row.map(|(_, live)| live);
+    let mut marked = Marked::default();
+    marked.impressions.lived = state.shown_books().map(live).collect::<Result<_>>()?;
+    marked.feedback.lived = state.event_books().map(live).collect::<Result<_>>()?;
     // A watermark that is not the largest time was given by the caller of the last run, and stays.
     let given = ledger.watermark.clone();
     let latest = state.latest()?.map(time::format);
     let given = given.filter(|text| Some(text) != latest.as_ref());
+    drop(state);
     let options = Options {
         source: String::new(),
         secret,
@@ -74,20 +107,19 @@ pub fn erase(
         mapping: None,
         salvage: false,
         keep_raw: false,
-        memory: None,
+        memory,
         tables: None,
         cursor: None,
         keep_addresses: false,
     };
     let mut run = Run::new(&store, &options)?;
-    run.state = state;
-    let theirs = Theirs::find(root, &ledger, &options.secret, user)?;
-    let count = |rows: &[bool]| rows.iter().filter(|theirs| **theirs).count() as u64;
-    let (impressions, feedback) = (count(&theirs.impressions), count(&theirs.feedback));
+    marked.find(root, &ledger, &options.secret, user, place.as_ref())?;
+    let impressions = marked.impressions.theirs.count();
+    let feedback = marked.feedback.theirs.count();
     let committed = impressions + feedback > 0;
     if committed {
         let done = run
-            .blank(&ledger, &theirs)
+            .blank(&ledger, &marked)
             .and_then(|parts| run.conclude(&mut store, parts, progress));
         if let Err(error) = done {
             drop(run);
@@ -107,46 +139,76 @@ pub fn erase(
     })
 }
 
-impl Theirs {
-    fn find(root: &Path, ledger: &Ledger, secret: &Secret, user: &str) -> Result<Self> {
+impl Marked {
+    /// Marks the rows of a person.
+    fn find(
+        &mut self,
+        root: &Path,
+        ledger: &Ledger,
+        secret: &Secret,
+        user: &str,
+        place: Option<&Place>,
+    ) -> Result<()> {
         let is_them = |key: Option<Key>, source: &str| {
             key.is_some_and(|key| key == secret.person(source, "user", user))
         };
-        let mut theirs = Self::default();
-        let (mut about, mut others) = (HashSet::new(), HashSet::new());
+        let mut said = Sorter::new(place);
+        let mut pushed = Ok(());
+        let mut say = |key: Key, who: u8, row: usize| {
+            let record: [u8; SAID] = Writer::default().key(key).u8(who).u32(row as u32).done();
+            if pushed.is_ok() {
+                pushed = said.push(record);
+            }
+        };
+        let theirs = &mut self.impressions.theirs;
         for part in &ledger.parts.impressions {
             for batch in part::read(root, part, IMPRESSION_KEYS)? {
                 facts::impressions(&batch?, secret, false, |row, _| {
                     let mine = is_them(row.user, row.source);
-                    theirs.impressions.push(mine);
+                    theirs.push(mine);
+                    let who = if mine { THEIRS } else { OTHERS };
                     let keys = [Some(row.key), row.request_key, row.session];
-                    let to = if mine { &mut about } else { &mut others };
-                    to.extend(keys.into_iter().flatten());
+                    keys.into_iter().flatten().for_each(|key| say(key, who, 0));
                 })
                 .map_err(Error::arrow(root.join(&part.path)))?;
             }
         }
-        about.retain(|key| !others.contains(key)); // shared with somebody else
+        let theirs = &mut self.feedback.theirs;
         for part in &ledger.parts.feedback {
             for batch in part::read(root, part, &[])? {
                 facts::events(&batch?, secret, |row, _| {
                     let (Target::Response(key) | Target::Request(key) | Target::Session(key)) =
                         row.target;
-                    let nobody = row.user.is_none() && about.contains(&key);
-                    theirs
-                        .feedback
-                        .push(nobody || is_them(row.user, row.source));
+                    if row.user.is_none() {
+                        say(key, NOBODYS, theirs.len());
+                    }
+                    theirs.push(is_them(row.user, row.source));
                 })
                 .map_err(Error::arrow(root.join(&part.path)))?;
             }
         }
-        Ok(theirs)
+        pushed?;
+        let mut group = None;
+        for record in said.sorted()?.iter() {
+            let record = record?;
+            let mut from = Reader(&record);
+            let (key, who, row) = (from.key(), from.u8(), from.u32());
+            let first = match group {
+                Some((of, first)) if of == key => first,
+                _ => who,
+            };
+            group = Some((key, first));
+            if who == NOBODYS && first == THEIRS {
+                theirs.set(row); // what is shared with somebody else begins with them
+            }
+        }
+        Ok(())
     }
 }
 
 impl Run<'_> {
     /// Writes the parts with their rows anew, and sets state and books accordingly.
-    fn blank(&mut self, ledger: &Ledger, theirs: &Theirs) -> Result<Parts> {
+    fn blank(&mut self, ledger: &Ledger, marked: &Marked) -> Result<Parts> {
         self.erasure = true;
         let mut parts = ledger.parts.clone();
         let (mut shown, mut given) = (Impressions::default(), Events::default());
@@ -162,17 +224,22 @@ impl Run<'_> {
             &mut parts.impressions,
             "impressions",
             &blank,
-            &theirs.impressions,
+            &marked.impressions.theirs,
         )?;
         let blank = given.batch().map_err(wrong())?;
-        self.rewrite(&mut parts.feedback, "feedback", &blank, &theirs.feedback)?;
+        self.rewrite(
+            &mut parts.feedback,
+            "feedback",
+            &blank,
+            &marked.feedback.theirs,
+        )?;
         let after = Ledger {
             parts: parts.clone(),
             ..ledger.clone()
         };
-        let after = load::state(&self.root, &after, &self.options.secret, false, None)?;
-        let before = std::mem::replace(&mut self.state, after);
-        let void = self.rebook(&before, theirs);
+        let place = self.place();
+        self.state = load::state(&self.root, &after, &self.options.secret, false, place)?;
+        let void = self.rebook(marked)?;
         let void = load::lineage(&self.root, &ledger.parts.impressions, &void)?;
         self.requarantine(&mut parts.quarantine, &void)?;
         Ok(parts)
@@ -184,21 +251,20 @@ impl Run<'_> {
         parts: &mut [Part],
         table: &str,
         blank: &RecordBatch,
-        mut theirs: &[bool],
+        theirs: &Bits,
     ) -> Result<()> {
+        let mut first = 0;
         for (number, part) in parts.iter_mut().enumerate() {
-            let (mine, rest) = theirs
-                .split_at_checked(part.rows as usize)
-                .unwrap_or_default();
-            theirs = rest;
-            if !mine.contains(&true) {
+            let rows = first..first + part.rows as u32;
+            first = rows.end;
+            if !rows.clone().any(|row| theirs.get(row)) {
                 continue;
             }
-            let mut mine = mine.iter();
+            let mut mine = rows.map(|row| theirs.get(row));
             *part = self.replace(part, table, number, |batch| {
                 let picks = mine.by_ref().take(batch.num_rows()).enumerate();
                 let picks: Vec<_> = picks
-                    .map(|(row, theirs)| if *theirs { (1, 0) } else { (0, row) })
+                    .map(|(row, theirs)| if theirs { (1, 0) } else { (0, row) })
                     .collect();
                 let fields = batch.schema();
                 let columns = fields.fields().iter().zip(batch.columns());
@@ -238,11 +304,12 @@ impl Run<'_> {
 
     /// Takes the lines of the erased rows out of the books, and lets rows stand that had only lost to them; returns
     /// the impressions that are refused no longer.
-    fn rebook(&mut self, before: &State, theirs: &Theirs) -> Vec<u32> {
-        let mut book = |src: u32, theirs: bool, lived: bool, lives: bool, shown: bool| {
+    fn rebook(&mut self, marked: &Marked) -> Result<Vec<u32>> {
+        let mut book = |of: &Marks, row: usize, (src, lives): (u32, bool), shown: bool| {
             let Some(source) = self.sources.get_mut(src as usize) else {
                 return false;
             };
+            let (theirs, lived) = (of.theirs.get(row as u32), of.lived.get(row as u32));
             let books = &mut source.balance;
             let settled = theirs || (lives && !lived);
             books.lines -= i64::from(theirs);
@@ -259,19 +326,15 @@ impl Run<'_> {
             shown
         };
         let mut void = Vec::new();
-        let shown = before.shown_books().zip(self.state.shown_books());
-        for (row, (((src, lived), (_, lives)), theirs)) in
-            shown.zip(&theirs.impressions).enumerate()
-        {
-            if book(src, *theirs, lived, lives, true) {
+        for (row, now) in self.state.shown_books().enumerate() {
+            if book(&marked.impressions, row, now?, true) {
                 void.push(row as u32);
             }
         }
-        let events = before.event_books().zip(self.state.event_books());
-        for (((src, lived), (_, lives)), theirs) in events.zip(&theirs.feedback) {
-            book(src, *theirs, lived, lives, false);
+        for (row, now) in self.state.event_books().enumerate() {
+            book(&marked.feedback, row, now?, false);
         }
-        void
+        Ok(void)
     }
 
     /// Drops the refusals that are void, and all bytes of refused lines, for nothing says whose they are.

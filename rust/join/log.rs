@@ -58,7 +58,8 @@ impl<const N: usize> Log<N> {
             .add(keys.map(|(key, row)| (key, base + row)).collect())
     }
 
-    fn scan(&self) -> impl Iterator<Item = Result<(u32, bool, [u8; N])>> {
+    /// All rows by number, and whether each stands.
+    pub fn scan(&self) -> impl Iterator<Item = Result<(u32, bool, [u8; N])>> {
         let rows: Scan<'_, N> = self.rows.scan(0, self.live.len() as u64);
         let numbered = (0..).zip(rows);
         numbered.map(|(row, record)| record.map(|record| (row, self.live.get(row), record)))

@@ -102,6 +102,14 @@ pub struct Bits {
     len: usize,
 }
 
+impl FromIterator<bool> for Bits {
+    fn from_iter<I: IntoIterator<Item = bool>>(values: I) -> Self {
+        let mut bits = Self::default();
+        values.into_iter().for_each(|value| bits.push(value));
+        bits
+    }
+}
+
 impl Bits {
     /// Adds a value.
     pub fn push(&mut self, value: bool) {
@@ -121,6 +129,13 @@ impl Bits {
         word.is_some_and(|word| word >> (row % 64) & 1 == 1)
     }
 
+    /// Makes the value of a row true.
+    pub fn set(&mut self, row: u32) {
+        if let Some(word) = self.words.get_mut(row as usize / 64) {
+            *word |= 1 << (row % 64);
+        }
+    }
+
     /// Makes the value of a row false.
     pub fn clear(&mut self, row: u32) {
         if let Some(word) = self.words.get_mut(row as usize / 64) {
@@ -131,6 +146,12 @@ impl Bits {
     /// Number of values.
     pub fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many are true.
+    pub fn count(&self) -> u64 {
+        let words = self.words.iter();
+        words.map(|word| u64::from(word.count_ones())).sum()
     }
 
     /// Bytes held.

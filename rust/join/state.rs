@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::held::Rows;
-use super::log::Logs;
+use super::log::{LoggedEvent, LoggedShown, Logs};
 use super::{About, Event, Fate, Shown};
 use crate::count::Strata;
 use crate::error::Result;
@@ -204,16 +204,22 @@ impl State {
         ]
     }
 
-    /// Source of each impression in memory, and whether it is live.
-    pub fn shown_books(&self) -> impl Iterator<Item = (u32, bool)> {
+    /// Source of each impression, and whether it is live.
+    pub fn shown_books(&self) -> impl Iterator<Item = Result<(u32, bool)>> {
+        let logged = self.logs.iter().flat_map(|logs| logs.shown.scan());
+        let book = |(_, live, record)| (LoggedShown::read(&record).src, live);
         let held = &self.rows.shown;
-        (0..held.len() as u32).map(|row| (held.origin(row).0, held.live(row)))
+        let rows = (0..held.len() as u32).map(|row| (held.origin(row).0, held.live(row)));
+        logged.map(move |row| row.map(book)).chain(rows.map(Ok))
     }
 
-    /// Source of each event in memory, and whether it is live.
-    pub fn event_books(&self) -> impl Iterator<Item = (u32, bool)> {
+    /// Source of each event, and whether it is live.
+    pub fn event_books(&self) -> impl Iterator<Item = Result<(u32, bool)>> {
+        let logged = self.logs.iter().flat_map(|logs| logs.events.scan());
+        let book = |(_, live, record)| (LoggedEvent::read(&record).src, live);
         let held = &self.rows.events;
-        (0..held.len() as u32).map(|row| (held.origin(row).0, held.live(row)))
+        let rows = (0..held.len() as u32).map(|row| (held.origin(row).0, held.live(row)));
+        logged.map(move |row| row.map(book)).chain(rows.map(Ok))
     }
 
     /// Slot of a stratum, if logged.

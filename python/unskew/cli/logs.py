@@ -137,13 +137,14 @@ def erase(
     user: Annotated[str, typer.Argument(help="Id of the person, as the log has it.")],
     store: Annotated[Path, typer.Option(help="Store directory made by `unskew ingest`.")],
     key: KeyOption = None,
+    memory: MemoryOption = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Take one person out of a store: what is left is what a log without them gives."""
     from unskew import events
 
     with stage("erasing"):
-        result = events.erase(user, store, key_file=key)
+        result = events.erase(user, store, key_file=key, memory=memory)
     if result["committed"]:
         show(result, as_json, lambda: facts(f"erased from {store}", _found(result)))
     else:

@@ -255,7 +255,11 @@ def verify(
 
 
 def erase(
-    user: str, store: str | os.PathLike[str], *, key_file: str | os.PathLike[str] | None = None
+    user: str,
+    store: str | os.PathLike[str],
+    *,
+    key_file: str | os.PathLike[str] | None = None,
+    memory: int | str | None = None,
 ) -> dict[str, Any]:
     """Take one person out of a store, in one commit or not at all.
 
@@ -270,6 +274,8 @@ def erase(
         user: id of the person, as the log has it.
         store: directory of the store.
         key_file: as in `ingest`.
+        memory: as in `ingest`; the store is the same whatever it is. Beside it stand a few bits for each
+            event, and the numbers of the rows of others that had lost to the person's under one id.
 
     Returns:
         store, committed (false when nothing was there to erase), ledger, generation, digest, impressions and
@@ -278,9 +284,10 @@ def erase(
     Raises:
         unskew._rust.StoreLocked: another process writes to the store.
         unskew._rust.ChecksumError: the store is damaged.
-        ValueError: another key than the store's.
+        ValueError: another key than the store's, or `memory` is no size.
     """
-    done: dict[str, Any] = json.loads(_rust.erase(os.fspath(store), user, key_file=key_file))
+    budget = None if memory is None else str(memory)
+    done: dict[str, Any] = json.loads(_rust.erase(os.fspath(store), user, key_file=key_file, memory=budget))
     shutil.rmtree(Path(store) / "features", ignore_errors=True)
     return done
 
