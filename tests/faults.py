@@ -25,7 +25,7 @@ FAULTS = {"short": -1, "kill": -2, "tear": -3} | {
 }
 RECORD = -4
 MEMORY: str | None = None
-"""Budget of memory of the runs of a job."""
+"""Budget of memory of the commands of a job."""
 
 
 def build(folder: Path) -> Path:
@@ -60,7 +60,7 @@ def command(store: str, inputs: list[str], erase: str | None = None, compact: bo
 
     try:
         if erase:
-            events.erase(erase, store)
+            events.erase(erase, store, memory=MEMORY)
         elif compact:
             events.compact(store)
         else:

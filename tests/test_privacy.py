@@ -207,7 +207,7 @@ def check_erasure(folder, random):
     for number, part in enumerate((log[:half], log[half:])):
         before = events.ingest(write(folder / f"{number}.jsonl", logs.lines(part)), folder / "store")
     clean = events.ingest(write(folder / "clean.jsonl", logs.lines(without(log, "u1"))), folder / "clean")
-    erased = events.erase("u1", folder / "store")
+    erased = events.erase("u1", folder / "store", memory=random.choice([None, "1B", "300B", "4KB"]))
     assert erased["digest"] == clean.digest
     assert erased["committed"] == (clean.digest != before.digest) or erased["feedback"] > 0
     assert live(folder / "store") == live(folder / "clean")
@@ -262,9 +262,14 @@ ALL = [("any", "kill"), ("fsync", "EIO"), ("write", "ENOSPC"), ("link", "EIO")]
 
 
 @pytest.mark.parametrize(
-    "asked", [COMMIT, pytest.param(ALL, marks=pytest.mark.exhaustive)], ids=["commit", "all"]
+    ("asked", "memory"),
+    [
+        pytest.param(COMMIT, None, id="commit"),
+        pytest.param([("write", "ENOSPC"), ("any", "kill")], "1B", id="spilled"),
+        pytest.param(ALL, None, id="all", marks=pytest.mark.exhaustive),
+    ],
 )
-def test_an_erasure_that_dies_anywhere_leaves_the_person_in_or_out_whole(tmp_path, asked):
+def test_an_erasure_that_dies_anywhere_leaves_the_person_in_or_out_whole(tmp_path, asked, memory):
     store = tmp_path / "store"
     rows = [json.loads(line) for line in logs.good(6).splitlines()]
     rows[3] |= {"user": "tom", "response": "words of tom"}
@@ -274,7 +279,7 @@ def test_an_erasure_that_dies_anywhere_leaves_the_person_in_or_out_whole(tmp_pat
     (tmp_path / "work").mkdir()
     done = faults.run(
         faults.build(tmp_path), do="sweeps", work=str(tmp_path / "work"), begin=str(store),
-        inputs=[str(tmp_path / "log.jsonl")], faults=asked, erase="tom",
+        inputs=[str(tmp_path / "log.jsonl")], faults=asked, erase="tom", memory=memory,
     )  # fmt: skip
     for name, results in done.items():
         assert results, name
@@ -282,4 +287,6 @@ def test_an_erasure_that_dies_anywhere_leaves_the_person_in_or_out_whole(tmp_pat
             assert result["left"] in (before, after), result
             assert (result["then"], result["rest"], result["words"]) == (after, [], False), result
         assert {result["code"] for result in results} <= {-9, 4}
+    said = "".join(result["said"] for result in done.get("write ENOSPC", []))
+    assert ("/store/spill/" in said) == (memory is not None)
     assert re.fullmatch("[0-9a-f]{32}", after)
