@@ -213,7 +213,7 @@ fn columns(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
                     chunk,
                     more: &mut more,
                 };
-                let read = parser.fields(line, Some(from), &mut arena);
+                let read = parser.fields(line, &mut arena);
                 from = to + 1;
                 let read = read.map_err(|bad| Fault::Value(bad.message))?;
                 fields.push(&read, arena.texts());

@@ -15,5 +15,6 @@ mod units;
 #[cfg(test)]
 mod tests;
 
+pub use memory::Memory;
 pub use rows::{Draft, Found};
 pub use table::{Make, Mapping, UNMAPPED};

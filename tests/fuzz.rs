@@ -104,7 +104,7 @@ fn agreed(parser: &mut Parser, line: &str) {
         chunk: line,
         more: &mut more,
     };
-    let ours = parser.fields(line, Some(0), &mut arena);
+    let ours = parser.fields(line, &mut arena);
     let ours = ours.map(|fields| said(fields, &arena));
     let mut arena = Arena::writing(&mut apart);
     let theirs = json::scan(line, &mut arena).map(|fields| said(fields, &arena));

@@ -7,8 +7,9 @@ use super::table::{Cast, Chat, Literal, Path, Piece, Source, Spec, Time};
 use super::units::{has_zone, micros};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::event::row::{Span, Texts};
+use crate::event::row::Span;
 use crate::event::{Bad, Reason, time};
+use crate::reader::arena::Arena;
 use crate::reader::json::{Field, Value, number};
 use crate::reader::tree::Shape;
 
@@ -32,7 +33,7 @@ pub(super) fn plain(
     item: usize,
     field: Field,
     at: At,
-    arena: &mut String,
+    arena: &mut Arena<'_>,
 ) -> Option<Cell> {
     let mut look = Look {
         record,
@@ -55,7 +56,7 @@ pub(super) fn cell(
     item: usize,
     field: Field,
     specs: &[Spec],
-    arena: &mut String,
+    arena: &mut Arena<'_>,
 ) -> Result<Option<Cell>, Bad> {
     let mut nested = false;
     for spec in specs {
@@ -74,16 +75,16 @@ pub(super) fn cell(
     Ok(nested.then_some(Cell::Value(Value::Nested)))
 }
 
-struct Look<'a, 'l> {
+struct Look<'a, 'c, 'l> {
     record: &'a mut Record<'l>,
     item: usize,
     field: Field,
-    arena: &'a mut String,
+    arena: &'a mut Arena<'c>,
     /// A list or object was passed over.
     nested: bool,
 }
 
-impl Look<'_, '_> {
+impl Look<'_, '_, '_> {
     fn spec(&mut self, spec: &Spec) -> Result<Option<Cell>, Bad> {
         let found = match &spec.source {
             Source::Is(Literal::List(words)) => return Ok(words_of(words)),
@@ -119,15 +120,11 @@ impl Look<'_, '_> {
     }
 
     fn push(&mut self, text: &str) -> Value<'static> {
-        let from = self.arena.len();
-        self.arena.push_str(text);
-        let to = self.arena.len();
-        Value::Text(Span { from, to })
+        Value::Text(self.arena.push(text))
     }
 
     fn of(&self, span: Span) -> &str {
-        let (chunk, more) = ("", self.arena.as_str());
-        Texts { chunk, more }.of(span)
+        self.arena.texts().of(span)
     }
 
     fn literal(&mut self, literal: &Literal) -> Value<'static> {
@@ -150,14 +147,13 @@ impl Look<'_, '_> {
         if rest.is_empty() && !whole {
             return self.value(at);
         }
-        let from = self.arena.len();
+        let from = self.arena.end();
         self.add(at);
         for at in rest {
-            self.arena.push('\n');
+            self.arena.more.push('\n');
             self.add(at);
         }
-        let to = self.arena.len();
-        Some(Value::Text(Span { from, to }))
+        Some(Value::Text(self.arena.since(from)))
     }
 
     /// An answer may be empty; everywhere else an empty text says that nothing was set.
@@ -172,10 +168,9 @@ impl Look<'_, '_> {
             Shape::Number => number(self.record.raw(at)),
             Shape::Array | Shape::Object => Some(Value::Nested),
             Shape::Null | Shape::Text { .. } => {
-                let from = self.arena.len();
-                self.add(at);
-                let to = self.arena.len();
-                Some(Value::Text(Span { from, to }))
+                let text = self.record.text(at);
+                let text = text.as_deref().unwrap_or_else(|| self.record.raw(at));
+                Some(Value::Text(self.arena.hold(text)))
             }
         }
     }
@@ -183,25 +178,25 @@ impl Look<'_, '_> {
     /// Appends the text of a string, or any other value as written.
     fn add(&mut self, at: At) {
         match self.record.text(at) {
-            Some(text) => self.arena.push_str(&text),
-            None => self.arena.push_str(self.record.raw(at)),
+            Some(text) => self.arena.more.push_str(&text),
+            None => self.arena.more.push_str(self.record.raw(at)),
         }
     }
 
     fn join(&mut self, pieces: &[Piece]) -> Option<Value<'static>> {
-        let from = self.arena.len();
+        let from = self.arena.end();
         for piece in pieces {
             match piece {
-                Piece::Text(text) => self.arena.push_str(text),
+                Piece::Text(text) => self.arena.more.push_str(text),
                 Piece::Hash => {
                     let hash = xxh3_128(self.record.raw(Record::ROOT).as_bytes());
-                    self.arena.push_str(&format!("{hash:032x}"));
+                    self.arena.more.push_str(&format!("{hash:032x}"));
                 }
                 Piece::Place(up) => match self.record.above(self.item, *up).copied() {
                     Some(Item { name: Some(at), .. }) => self.add(at),
                     item => {
                         let place = item.map_or(0, |item| item.place);
-                        self.arena.push_str(&place.to_string());
+                        self.arena.more.push_str(&place.to_string());
                     }
                 },
                 Piece::Path(path) => {
@@ -211,15 +206,14 @@ impl Look<'_, '_> {
                         .first(std::slice::from_ref(path), self.item, false, scalar)
                         .0;
                     let Some(at) = found else {
-                        self.arena.truncate(from);
+                        self.arena.back_to(from);
                         return None;
                     };
                     self.add(at);
                 }
             }
         }
-        let to = self.arena.len();
-        Some(Value::Text(Span { from, to }))
+        Some(Value::Text(self.arena.since(from)))
     }
 
     /// A list of messages in the canonical form.

@@ -1,8 +1,6 @@
 //! What is remembered from line to line: in which orders objects write their keys, and where in each the keys are that a
 //! mapping asks for.
 
-use std::sync::{MutexGuard, PoisonError};
-
 use hashbrown::HashMap;
 use serde::Deserialize;
 
@@ -12,10 +10,10 @@ use crate::reader::tree::Node;
 
 /// What one thread remembers; it changes how long a look takes, never what it finds.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
-    pub orders: Orders,
+pub struct Memory {
+    pub(super) orders: Orders,
     /// Room for the values of a line.
-    pub nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
 }
 
 /// A name of members, and its number among those that are remembered.
@@ -33,22 +31,12 @@ impl From<String> for Key {
 }
 
 impl Mapping {
-    fn memories(&self) -> MutexGuard<'_, Vec<Memory>> {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A memory that no other thread has.
-    pub(super) fn remember(&self) -> Memory {
-        let known = self.memories().pop();
-        known.unwrap_or_else(|| Memory {
+    /// The memory of a thread before its first line.
+    pub fn memory(&self) -> Memory {
+        Memory {
             orders: Orders::new(self.keys.clone()),
             nodes: Vec::new(),
-        })
-    }
-
-    /// Keeps a memory for the next line, of this thread or of another.
-    pub(super) fn keep(&self, memory: Memory) {
-        self.memories().push(memory);
+        }
     }
 }
 

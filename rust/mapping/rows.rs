@@ -59,26 +59,14 @@ impl Mapping {
     pub fn apply(
         &self,
         line: &str,
-        arena: &mut String,
-        give: impl FnMut(&mut String, Found) -> bool,
-    ) -> Result<(), Bad> {
-        let mut memory = self.remember();
-        let applied = self.apply_among(line, &mut memory, arena, give);
-        self.keep(memory);
-        applied
-    }
-
-    fn apply_among(
-        &self,
-        line: &str,
         memory: &mut Memory,
-        arena: &mut String,
-        mut give: impl FnMut(&mut String, Found) -> bool,
+        arena: &mut Arena<'_>,
+        mut give: impl FnMut(&mut Arena<'_>, Found) -> bool,
     ) -> Result<(), Bad> {
-        let begin = arena.len();
+        let begin = arena.end();
         let Some(mut record) = Record::new(line, memory) else {
-            let reason = json::scan(line, &mut Arena::writing(arena)).err();
-            arena.truncate(begin);
+            let reason = json::scan(line, arena).err();
+            arena.back_to(begin);
             return Err(reason.unwrap_or_else(|| Bad::new(Reason::Json, "", "not strict JSON")));
         };
         let mut lists = Vec::with_capacity(self.groups.len());
@@ -94,7 +82,7 @@ impl Mapping {
                         continue;
                     }
                     (known, given) = (true, true);
-                    let from = arena.len();
+                    let from = arena.end();
                     let draft = if from - begin > MOST_TEXT {
                         Err(Bad::new(
                             Reason::TooLong,
@@ -106,7 +94,7 @@ impl Mapping {
                     };
                     let rule = rule.name;
                     if !give(arena, Found { rule, draft }) {
-                        arena.truncate(from);
+                        arena.back_to(from);
                     }
                 }
                 if !known {
@@ -183,7 +171,7 @@ impl Rule {
         &'r self,
         record: &'r mut Record<'_>,
         item: usize,
-        arena: &mut String,
+        arena: &mut Arena<'_>,
     ) -> Result<Option<Draft<'r>>, Bad> {
         let Some(make) = self.make else {
             return Ok(None);

@@ -1,14 +1,13 @@
 //! The compiled form of a mapping.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 
 use hashbrown::HashMap;
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::members::Gate;
-use super::memory::{Key, Memory, number};
+use super::memory::{Key, number};
 use crate::error::{Error, Result};
 use crate::reader::json::Field;
 
@@ -25,10 +24,7 @@ pub struct Mapping {
     /// Names of the rules.
     pub names: Vec<String>,
     pub(super) groups: Vec<Group>,
-    /// What threads at rest remember of their lines.
-    #[serde(skip)]
-    pub(super) memories: Mutex<Vec<Memory>>,
-    /// What a thread without a memory begins with.
+    /// Names that are looked for, with their numbers.
     #[serde(skip)]
     pub(super) keys: HashMap<String, usize>,
 }

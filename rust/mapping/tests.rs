@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::memory::Memory;
-use super::{Draft, Found, Make, Mapping, UNMAPPED};
+use super::{Draft, Found, Make, Mapping, Memory, UNMAPPED};
+use crate::event::row::Texts;
 use crate::event::{Bad, Reason};
+use crate::reader::arena::Arena;
+use crate::reader::json::{Field, Fields, Value};
 
 const TABLE: &str = r#"{"names":["turn","vote","known"],"groups":[
  {"each":[],"rules":[{"name":0,"make":"impression","when":[{"from":[{"up":0,"steps":[{"key":"type"}]}],"any":["turn",1]}],
@@ -29,14 +31,15 @@ const LINE: &str = r#"{"type":"turn","id":7,"at":1777889472.5,"slot":"3","last":
 type All = Vec<(u16, Result<Option<Make>, Reason>)>;
 
 fn apply(mapping: &Mapping, line: &str) -> Result<(All, String), Bad> {
-    let (mut arena, mut all) = ("source".to_owned(), Vec::new());
-    mapping.apply(line, &mut arena, |_, Found { rule, draft }| {
+    let (mut more, mut all) = ("source".to_owned(), Vec::new());
+    let (mut memory, mut arena) = (mapping.memory(), Arena::writing(&mut more));
+    mapping.apply(line, &mut memory, &mut arena, |_, Found { rule, draft }| {
         let made = draft.map(|draft| draft.map(|draft| draft.make));
         let kept = matches!(made, Ok(Some(Make::Impression)));
         all.push((rule, made.map_err(|bad| bad.reason)));
         kept
     })?;
-    Ok((all, arena))
+    Ok((all, more))
 }
 
 #[test]
@@ -165,43 +168,49 @@ fn object(random: &mut impl FnMut(usize) -> usize, depth: usize) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// Everything that a mapping makes of a line.
-fn made(mapping: &Mapping, line: &str) -> String {
-    let (mut arena, mut all) = (String::new(), String::new());
-    let end = mapping.apply(line, &mut arena, |_, Found { rule, draft }| {
-        let fields = draft
-            .as_ref()
-            .map(|draft| draft.as_ref().map(Draft::fields));
-        all.push_str(&format!("{rule} {fields:?}\n"));
+/// Everything that a mapping makes of a line, its texts left in the line or not.
+fn made(mapping: &Mapping, memory: &mut Memory, line: &str, within: bool) -> String {
+    let (mut more, mut all) = (String::new(), String::new());
+    let mut arena = Arena {
+        chunk: if within { line } else { "" },
+        more: &mut more,
+    };
+    let end = mapping.apply(line, memory, &mut arena, |arena, Found { rule, draft }| {
+        let said = |draft: &Option<Draft<'_>>| {
+            let fields = draft.as_ref().map(Draft::fields);
+            fields.map_or_else(String::new, |fields| said(&fields, arena.texts()))
+        };
+        all.push_str(&format!("{rule} {:?}\n", draft.as_ref().map(said)));
         true
     });
-    format!("{all}{end:?}\n{arena}")
+    format!("{all}{end:?}")
+}
+
+/// Fields with their texts.
+fn said(fields: &Fields<'_>, texts: Texts<'_>) -> String {
+    let known = Field::ALL.iter().map(|field| match fields.get(*field) {
+        Value::Text(span) => format!("{:?}", texts.of(span)),
+        other => format!("{other:?}"),
+    });
+    format!("{:?} {:?}", known.collect::<Vec<_>>(), fields.unknown)
 }
 
 #[test]
-fn what_is_remembered_of_other_lines_changes_nothing() {
+fn neither_what_is_remembered_nor_where_texts_lie_changes_what_is_found() {
     let mut random = crate::dice::dice(0x2545_F491_4F6C_DD1D);
     for table in [PLAIN, TABLE] {
         let mapping = Mapping::parse(table).unwrap();
-        let mut sound = 0;
+        let (mut memory, mut forgetful, mut sound) = (mapping.memory(), Memory::default(), 0);
         for _ in 0..3_000 {
             let line = object(&mut random, 2);
-            let found = made(&mapping, &line);
-            assert_eq!(
-                found,
-                made(&Mapping::parse(table).unwrap(), &line),
-                "{line}"
-            );
-            assert_eq!(found, made(&forgetful(table), &line), "{line}");
+            let found = made(&mapping, &mut memory, &line, true);
+            for memory in [&mut mapping.memory(), &mut forgetful] {
+                for within in [true, false] {
+                    assert_eq!(found, made(&mapping, memory, &line, within), "{line}");
+                }
+            }
             sound += usize::from(found.contains("Ok(())"));
         }
         assert!((1_000..2_900).contains(&sound), "{sound} of 3000 are sound");
     }
-}
-
-/// A mapping that looks for every key.
-fn forgetful(table: &str) -> Mapping {
-    let mapping = Mapping::parse(table).unwrap();
-    mapping.keep(Memory::default());
-    mapping
 }

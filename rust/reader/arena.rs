@@ -36,10 +36,64 @@ impl<'a> Arena<'a> {
         Span { from, to }
     }
 
+    /// A text, left where it is if that is in the chunk, else written.
+    #[inline]
+    pub fn hold(&mut self, text: &str) -> Span {
+        let (here, chunk) = (text.as_ptr().addr(), self.chunk.as_ptr().addr());
+        let from = here.wrapping_sub(chunk);
+        match from.checked_add(text.len()) {
+            Some(to) if to <= self.chunk.len() => Span { from, to },
+            _ => self.push(text),
+        }
+    }
+
+    /// The same place, for a while.
+    pub fn again(&mut self) -> Arena<'_> {
+        Arena {
+            chunk: self.chunk,
+            more: self.more,
+        }
+    }
+
+    /// Forgets what was written since the end was at `from`.
+    pub fn back_to(&mut self, from: usize) {
+        self.more.truncate(from - self.chunk.len());
+    }
+
     /// Writes a text.
     pub fn push(&mut self, text: &str) -> Span {
         let from = self.end();
         self.more.push_str(text);
         self.since(from)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_stays_in_the_chunk_if_and_only_if_it_lies_there() {
+        let (whole, mut more) = ("before chunk after".to_owned(), "source".to_owned());
+        let chunk = whole.get(7..12).unwrap();
+        let mut arena = Arena {
+            chunk,
+            more: &mut more,
+        };
+        for (from, to) in (0..=whole.len()).flat_map(|to| (0..=to).map(move |from| (from, to))) {
+            let (text, end) = (whole.get(from..to).unwrap(), arena.end());
+            let span = arena.hold(text);
+            assert_eq!(arena.texts().of(span), text);
+            let inside = from >= 7 && to <= 12;
+            assert_eq!(
+                arena.end() == end,
+                inside || text.is_empty(),
+                "{from} to {to}"
+            );
+            assert_eq!(span.to <= chunk.len(), inside, "{from} to {to}");
+        }
+        arena.back_to(chunk.len() + "source".len());
+        assert_eq!(arena.more, "source");
     }
 }

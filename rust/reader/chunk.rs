@@ -121,13 +121,12 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
         Work::Objects(batch) => (batch, None, false),
         Work::Cells(batch, header, first) => (batch, Some(header), first),
     };
-    let borrows = header.is_none() && parser.mapping().is_none();
-    let borrowed = if borrows {
+    let text = if header.is_none() {
         unchecked::text(batch.bytes)
     } else {
         Err(batch.bytes)
     };
-    let (chunk, bytes) = match borrowed {
+    let (chunk, bytes) = match text {
         Ok(chunk) => (chunk, Vec::new()),
         Err(bytes) => (String::new(), bytes),
     };
@@ -138,7 +137,6 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
     } else {
         &bytes
     };
-    let valid = from_utf8(&bytes).ok();
     let mut object = Vec::new();
     let mut lines: Vec<Line> = Vec::with_capacity(batch.records.len());
     for (at, mut record) in batch.records.into_iter().enumerate() {
@@ -180,18 +178,9 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
                 cells(parser, header, line, &mut object, arena, &mut give);
             }
             (None, None) => {
-                let (text, place) = match (chunk.get(record.from..to), valid) {
-                    (Some(text), _) => (Some(text), Some(record.from)),
-                    (None, Some(text)) => (text.get(record.from..to), None),
-                    (None, None) => (from_utf8(line).ok(), None),
-                };
-                let taken = Taken {
-                    line,
-                    text,
-                    place,
-                    whole: record.whole,
-                };
-                classify(parser, taken, arena, &mut give);
+                let text = chunk.get(record.from..to);
+                let text = text.or_else(|| from_utf8(line).ok());
+                classify(parser, (line, text), record.whole, arena, &mut give);
             }
         }
     }
@@ -262,58 +251,33 @@ fn cells(
         Err(bad) => give(UNMAPPED, What::Bad(bad)),
         Ok(false) => give(UNMAPPED, What::Blank),
         Ok(true) => {
-            let taken = Taken {
-                line: object,
-                text: from_utf8(object).ok(),
-                place: None,
-                whole: true,
-            };
-            classify(parser, taken, arena, give);
+            let text = from_utf8(object).ok();
+            classify(parser, (object, text), true, arena, give);
         }
     }
 }
 
-/// A record that should be a JSON object.
-struct Taken<'a> {
-    line: &'a [u8],
-    /// The same, if it is UTF-8.
-    text: Option<&'a str>,
-    /// Where it lies in the chunk of the arena, if it does.
-    place: Option<usize>,
-    /// Its end was seen.
-    whole: bool,
-}
-
+/// What a record that should be a JSON object is; it comes with its text, if it is UTF-8.
 #[inline]
 fn classify(
     parser: &mut Parser,
-    taken: Taken<'_>,
-    arena: Arena<'_>,
+    (line, text): (&[u8], Option<&str>),
+    whole: bool,
+    mut arena: Arena<'_>,
     give: &mut impl FnMut(u16, What),
 ) {
-    let Taken {
-        line,
-        text,
-        place,
-        whole,
-    } = taken;
     if is_blank(line) {
         return give(UNMAPPED, What::Blank);
     }
     let parsed = if line.len() > MAX_LINE {
         Err(too_long())
     } else if let Some(text) = text {
-        match parser.mapping() {
-            None => parser
-                .parse(text, place, arena)
-                .map(|row| give(UNMAPPED, What::Row(row))),
-            Some(mapping) => parser.records(&mapping, text, arena.more, &mut |rule, row| {
-                give(
-                    rule,
-                    row.map_or_else(What::Bad, |row| row.map_or(What::Skipped, What::Row)),
-                );
-            }),
-        }
+        parser.records(text, &mut arena, &mut |rule, row| {
+            give(
+                rule,
+                row.map_or_else(What::Bad, |row| row.map_or(What::Skipped, What::Row)),
+            );
+        })
     } else {
         Err(Bad::new(Reason::Utf8, "", "not UTF-8"))
     };

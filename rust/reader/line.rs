@@ -14,7 +14,7 @@ use super::typed::{missing, wrong};
 use crate::event::Bad;
 use crate::event::row::{Feedback, Impression, Key, RowHash, Span};
 use crate::key::{Ids, Secret, Space};
-use crate::mapping::{Draft, Found, Make, Mapping};
+use crate::mapping::{Draft, Found, Make, Mapping, Memory, UNMAPPED};
 
 /// A parsed line.
 #[derive(Debug)]
@@ -62,6 +62,7 @@ pub struct Parser {
     /// The list of kinds offered that was read last, and what it says.
     pub(super) offered: (String, u32),
     mapping: Option<Arc<Mapping>>,
+    memory: Memory,
     /// Keep fields that hold e-mail and IP addresses.
     pub(super) keep_addresses: bool,
     /// Such fields that were left out.
@@ -83,6 +84,7 @@ impl Parser {
             hash: RowHash::default(),
             offered: Default::default(),
             mapping: None,
+            memory: Memory::default(),
             keep_addresses: false,
             addresses: 0,
             nodes: Vec::new(),
@@ -93,7 +95,12 @@ impl Parser {
 
     /// The same for the records of another product; none = canonical lines.
     pub fn mapped(self, mapping: Option<Arc<Mapping>>) -> Self {
-        Self { mapping, ..self }
+        let memory = mapping.as_ref().map(|mapping| mapping.memory());
+        Self {
+            memory: memory.unwrap_or_default(),
+            mapping,
+            ..self
+        }
     }
 
     /// The same, fields that hold e-mail and IP addresses kept or not.
@@ -104,44 +111,28 @@ impl Parser {
         }
     }
 
-    /// The mapping, if lines are not canonical.
-    pub fn mapping(&self) -> Option<Arc<Mapping>> {
-        self.mapping.clone()
-    }
-
-    /// The row on `line`, which lies at `place` in the chunk of `arena` if it lies there; a refused one leaves no text.
-    pub fn parse(
-        &mut self,
-        line: &str,
-        place: Option<usize>,
-        arena: Arena<'_>,
-    ) -> Result<Row, Bad> {
-        let (start, chunk) = (arena.more.len(), arena.chunk);
-        let Arena { more, .. } = arena;
-        let row = self.row(line, place, Arena { chunk, more });
+    /// The row on `line`; a refused one leaves no text in `arena`.
+    pub fn parse(&mut self, line: &str, arena: &mut Arena<'_>) -> Result<Row, Bad> {
+        let start = arena.end();
+        let row = self.row(line, arena.again());
         if row.is_err() {
-            more.truncate(start);
+            arena.back_to(start);
         }
         row
     }
 
     /// The fields of a canonical line, as for `parse`; the texts of a refused one stay in `arena`.
-    pub fn fields<'l>(
-        &mut self,
-        line: &'l str,
-        place: Option<usize>,
-        arena: &mut Arena<'_>,
-    ) -> Result<Fields<'l>, Bad> {
-        let start = arena.more.len();
-        if let Some(fields) = quick::fields(line, place, arena, &mut self.habit) {
+    pub fn fields<'l>(&mut self, line: &'l str, arena: &mut Arena<'_>) -> Result<Fields<'l>, Bad> {
+        let start = arena.end();
+        if let Some(fields) = quick::fields(line, arena, &mut self.habit) {
             return Ok(fields);
         }
-        arena.more.truncate(start);
+        arena.back_to(start);
         scan(line, arena)
     }
 
-    fn row(&mut self, line: &str, place: Option<usize>, mut arena: Arena<'_>) -> Result<Row, Bad> {
-        let mut fields = self.fields(line, place, &mut arena)?;
+    fn row(&mut self, line: &str, mut arena: Arena<'_>) -> Result<Row, Bad> {
+        let mut fields = self.fields(line, &mut arena)?;
         let kind = match fields.get(Field::Type) {
             Value::Text(span) => arena.texts().of(span),
             Value::Absent | Value::Null => return Err(missing(Field::Type)),
@@ -175,19 +166,27 @@ impl Parser {
     }
 
     /// Gives every record on `line` with the number of its rule: a row, nothing when it is skipped, or why not.
+    ///
+    /// # Errors
+    /// Why the line as a whole is no record.
     pub fn records(
         &mut self,
-        mapping: &Mapping,
         line: &str,
-        arena: &mut String,
+        arena: &mut Arena<'_>,
         give: &mut impl FnMut(u16, Result<Option<Row>, Bad>),
     ) -> Result<(), Bad> {
-        mapping.apply(line, arena, |arena, Found { rule, draft }| {
-            let row = draft.and_then(|draft: Option<Draft>| {
+        let Some(mapping) = self.mapping.take() else {
+            let row = self.parse(line, arena)?;
+            give(UNMAPPED, Ok(Some(row)));
+            return Ok(());
+        };
+        let mut memory = std::mem::take(&mut self.memory);
+        let applied = mapping.apply(line, &mut memory, arena, |arena, Found { rule, draft }| {
+            let row = draft.and_then(|draft: Option<Draft<'_>>| {
                 let Some(draft) = &draft else { return Ok(None) };
                 let mut line = Line {
                     fields: draft.fields(),
-                    arena: Arena::writing(arena),
+                    arena: arena.again(),
                     parser: self,
                 };
                 line.row(draft.make).map(Some)
@@ -195,7 +194,9 @@ impl Parser {
             let kept = matches!(row, Ok(Some(_)));
             give(rule, row);
             kept
-        })
+        });
+        (self.mapping, self.memory) = (Some(mapping), memory);
+        applied
     }
 
     pub(super) fn person(&mut self, role: &'static str, id: &str) -> Key {
@@ -229,7 +230,7 @@ mod tests {
         let mut arena = "canonical".to_owned();
         let mut parser = Parser::new(Secret::new(&[7; 32]).unwrap(), "canonical");
         parser
-            .parse(line, None, Arena::writing(&mut arena))
+            .parse(line, &mut Arena::writing(&mut arena))
             .map(|row| (row, arena))
     }
 

@@ -38,16 +38,14 @@ impl Default for Habit {
     }
 }
 
-/// The fields of the object on `line`, which lies at `place` in the chunk of `arena` if it lies there.
+/// The fields of the object on `line`.
 pub(super) fn fields<'l>(
     line: &'l str,
-    place: Option<usize>,
     arena: &mut Arena<'_>,
     habit: &mut Habit,
 ) -> Option<Fields<'l>> {
     Quick {
         cursor: Cursor { text: line, at: 0 },
-        place,
         arena,
         habit,
         fields: Fields::default(),
@@ -58,7 +56,6 @@ pub(super) fn fields<'l>(
 
 struct Quick<'a, 'c, 'l> {
     cursor: Cursor<'l>,
-    place: Option<usize>,
     arena: &'a mut Arena<'c>,
     habit: &'a mut Habit,
     fields: Fields<'l>,
@@ -168,17 +165,13 @@ impl<'l> Quick<'_, '_, 'l> {
     fn text(&mut self) -> Option<Span> {
         let from = self.cursor.at + 1;
         let escaped = self.cursor.string()?;
-        let to = self.cursor.at - 1;
-        if escaped {
-            let end = self.arena.end();
-            unescape(self.cursor.text.get(from..to)?, self.arena.more)?;
-            return Some(self.arena.since(end));
+        let raw = self.cursor.text.get(from..self.cursor.at - 1)?;
+        if !escaped {
+            return Some(self.arena.hold(raw));
         }
-        if let Some(place) = self.place {
-            let (from, to) = (place + from, place + to);
-            return Some(Span { from, to });
-        }
-        Some(self.arena.push(self.cursor.text.get(from..to)?))
+        let end = self.arena.end();
+        unescape(raw, self.arena.more)?;
+        Some(self.arena.since(end))
     }
 
     /// Any value as written.
@@ -224,14 +217,16 @@ mod tests {
         let mut apart = String::new();
         let mut written = Arena::writing(&mut apart);
         let theirs = scan(line, &mut written).map(|fields| read(fields, &written));
+        let within = chunk.get("before\n".len()..).unwrap();
+        let within = within.get(..line.len()).unwrap();
         let mut found = false;
-        for place in [None, Some("before\n".len())] {
+        for line in [line, within] {
             more.clear();
             let mut arena = Arena {
                 chunk: &chunk,
                 more: &mut more,
             };
-            let mine = fields(line, place, &mut arena, habit).map(|fields| read(fields, &arena));
+            let mine = fields(line, &mut arena, habit).map(|fields| read(fields, &arena));
             found = mine.is_some();
             assert!(mine.is_none() || mine == theirs.clone().ok(), "{line}");
         }
