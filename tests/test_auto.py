@@ -66,12 +66,49 @@ def test_nothing_is_replaced_in_silence():
     judged = verdict(evidence="red", ips="red")
     with pytest.raises(Refused, match="evidence is not to be had"):
         choose(AUTO, judged)
-    reason = "the log is a copy of one that was audited"
-    forced = replace(AUTO, accept_red=reason)
-    assert choose(forced, judged) == "evidence"
-    assert reason in decisions_of(judged, "evidence", forced).why
     with pytest.raises(Refused, match="ips is not to be had"):
         choose(replace(AUTO, estimator="ips"), verdict(evidence="green", ips="red"))
+
+
+ANYWAY = replace(AUTO, accept_red="the log is a copy of one that was audited")
+
+
+def test_where_nothing_can_be_identified_nothing_is_corrected():
+    judged = verdict(evidence="red", ips="red", noise_corrected="red")
+    assert choose(ANYWAY, judged) == "naive"
+    found = decisions_of(judged, "naive", ANYWAY)
+    assert found.why.startswith(
+        "The audit refuses every estimator, so nothing is corrected: feedback is taken"
+    )
+    assert ANYWAY.accept_red in found.why
+    assert found.passed == tuple((name, f"{name} is not to be had.") for name in judged.estimators)
+    assert choose(ANYWAY, replace(judged, estimators={**judged.estimators, "choices": "red"})) == "naive"
+
+
+def test_choices_are_taken_as_they_come_where_there_is_nothing_else():
+    for colours in ({"choices": "red"}, {"evidence": "red", "choices": "red"}):
+        assert choose(ANYWAY, verdict(**colours)) == "naive_choices"
+
+
+def test_what_is_asked_for_by_name_is_trained_on_a_red_audit():
+    judged = verdict(evidence="red", ips="red")
+    for name in ("evidence", "ips"):
+        asked = replace(ANYWAY, estimator=name)
+        assert choose(asked, judged) == name
+        assert decisions_of(judged, name, asked).why == "It was asked for by name. The audit finds it red."
+
+
+def test_clicks_are_never_taken_at_their_word():
+    with pytest.raises(
+        Refused, match=r"evidence is not to be had.* name the estimator: --estimator evidence"
+    ):
+        choose(ANYWAY, verdict(evidence="red"))
+
+
+def test_reason_to_go_on_changes_nothing_where_something_is_allowed():
+    judged = verdict(evidence="red", classwise_ips="amber", ips="green")
+    assert choose(ANYWAY, judged) == "classwise_ips"
+    assert decisions_of(judged, "classwise_ips", ANYWAY) == decisions_of(judged, "classwise_ips")
 
 
 def test_asked_for_by_name_is_said_so():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
-from unskew import cli, data, events, pipeline, simulate
+from unskew import cli, data, events, pipeline, report, simulate
 from unskew.data import Store
 from unskew.estimators import Columns, Mixture
 from unskew.pipeline.arms import train_arm
@@ -213,8 +213,13 @@ def test_hopeless_log_without_gold_is_red_refused_and_the_reason_for_going_on_is
     settings = pipeline.TrainConfig(accept_red="a test of what is kept")
     run = pipeline.train(hopeless, tmp_path / "run", settings, bootstrap=2)
     assert run["provenance"]["accept_red"] == "a test of what is kept"
-    assert RewardModel.load(tmp_path / "run" / "model").card["provenance"]["accept_red"]
+    card = RewardModel.load(tmp_path / "run" / "model").card
+    assert card["provenance"]["accept_red"]
     assert run["truth"] is None
+    assert (run["estimator"], [arm["role"] for arm in run["arms"]]) == ("naive", ["naive"])
+    assert any(said.startswith("Nothing is corrected") for said in card["limits"])
+    page = report.write(tmp_path / "run", tmp_path / "report.html").read_text("utf-8")
+    assert "The audit refuses every estimator, so nothing is corrected" in page
     with pytest.raises(pipeline.Refused, match="error rates of thumbs are unknown"):
         pipeline.train(hopeless, tmp_path / "other", replace(settings, estimator="ips"))
 

@@ -110,7 +110,11 @@ def train(
         Path | None, typer.Option(help="Gold labels (JSON lines) to check and keep in the store.")
     ] = None,
     accept_red: Annotated[
-        str | None, typer.Option(help="Train on a red audit; the reason goes on the card.")
+        str | None,
+        typer.Option(
+            help="Train on a red audit; the reason goes on the card. auto then corrects nothing; an "
+            "estimator asked for by name is trained."
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Every random choice follows from it.")] = None,
     as_json: JsonFlag = False,

@@ -7,7 +7,9 @@
     loss          the estimator    mixture for evidence, Brier for corrected labels: both bounded
 
 Nothing is decided here that the audit has not decided: an estimator that it refuses is never replaced in
-silence, and what was passed over is listed with the reason.
+silence, and what was passed over is listed with the reason. Where it refuses every one and a person goes on
+all the same, nothing is corrected: a correction that rests on what the log cannot tell does harm as easily as
+good.
 """
 
 from dataclasses import asdict, dataclass
@@ -43,6 +45,13 @@ LOSS = {
 """What speaks for a loss."""
 
 
+AT_ITS_WORD = (
+    "Nothing is corrected: feedback is taken at its word. The model tells what those who give it record, "
+    "which need not be what all users like."
+)
+"""A limit of a model that was trained by a naive recipe."""
+
+
 @dataclass(frozen=True)
 class Decision:
     """One thing that was settled.
@@ -69,8 +78,11 @@ class Decision:
 def choose(settings: TrainConfig, verdict: Verdict) -> str:
     """The estimator to train: the one asked for, or the first that the audit allows.
 
+    Where the audit allows none and `accept_red` says why to go on, `auto` takes feedback at its word
+    (`naive`, or `naive_choices` where no votes or ratings were logged); one asked for by name is trained.
+
     Raises:
-        Refused: the audit refuses it and no reason is given to go on.
+        Refused: the audit refuses it and no reason is given to go on, or nothing can be taken at its word.
         ValueError: no recipe has that name.
     """
     name = settings.estimator
@@ -80,6 +92,8 @@ def choose(settings: TrainConfig, verdict: Verdict) -> str:
         name = next(iter(verdict.estimators), "")
         if not name:
             raise Refused(" ".join(verdict.sentences))
+        if settings.accept_red:
+            return _uncorrected(verdict)
     recipe_of(name)
     judged, unknown = FAMILY.get(name, name), verdict.colour if name in UNSAFE else "green"
     if {**verdict.estimators, **verdict.others}.get(judged, unknown) == "red":
@@ -88,6 +102,23 @@ def choose(settings: TrainConfig, verdict: Verdict) -> str:
         why = " ".join(verdict.reasons(judged) or verdict.sentences)
         raise Refused(f"the audit refuses {name}: {why} To train all the same, say why: --accept-red REASON")
     return name
+
+
+def _uncorrected(verdict: Verdict) -> str:
+    """The recipe that takes the feedback of a log as it is.
+
+    Raises:
+        Refused: clicks, copies and the like are all there is, and one that did not happen is no dislike.
+    """
+    if set(verdict.estimators) - {"evidence", "choices"}:  # judged kind by kind: votes or ratings
+        return "naive"
+    if "choices" in verdict.estimators:
+        return "naive_choices"
+    raise Refused(
+        f"the audit refuses evidence: {' '.join(verdict.reasons('evidence'))} Without votes, ratings or "
+        "choices there is nothing to take at its word. To train all the same, name the estimator: "
+        "--estimator evidence"
+    )
 
 
 def decisions(
@@ -120,8 +151,11 @@ def estimator(verdict: Verdict, settings: TrainConfig, name: str) -> Decision:
         return Decision("estimator", "the whole log", name, f"It was asked for by name.{judged}")
     before = takewhile(lambda other: other != name, verdict.estimators)
     passed = tuple((other, _first(verdict, other)) for other in before)
-    if settings.accept_red and colour == "red":
-        why = f"The audit refuses every estimator; it was trained all the same: {settings.accept_red}"
+    if name in NAIVE:
+        why = (
+            "The audit refuses every estimator, so nothing is corrected: feedback is taken at its word. "
+            f"It was trained all the same: {settings.accept_red}"
+        )
     else:
         why = f"{FOR.get(name, 'It is the first that the audit allows.')}{judged}"
     return Decision("estimator", "the whole log", name, why, passed)

@@ -14,7 +14,7 @@ from unskew.data import Choices, Store
 from unskew.estimators import Columns
 from unskew.pipeline.arms import Arm, measured, measured_on_pairs, train_arm, weights
 from unskew.pipeline.assess import assess
-from unskew.pipeline.auto import choose, decisions
+from unskew.pipeline.auto import AT_ITS_WORD, choose, decisions
 from unskew.pipeline.config import Refused, TrainConfig, featurizer
 from unskew.pipeline.ground import of_pairs, of_responses
 from unskew.pipeline.material import Material, Stage, judge
@@ -139,7 +139,7 @@ def train(
         FileNotFoundError: no store, or no gold file.
         ValueError: an unknown estimator, an empty store, columns that cannot be trained on, or choices
             compared with what is measured response by response.
-        Refused: the audit refuses, and `accept_red` is not given.
+        Refused: the audit refuses, and `accept_red` is not given (see `auto.choose`).
         NumericError: a model became non-finite.
         Interrupted: a signal ended the training of a transformer, after a checkpoint.
     """
@@ -195,6 +195,7 @@ def train(
     run["limits"] += [
         said if arm is ours else f"{arm.label}: {said}" for arm in arms for said in arm.target.warnings
     ]
+    run["limits"] += [AT_ITS_WORD] if name in NAIVE else []
     card = {**plain({name: run[name] for name in ON_CARD}), "scale": SCALE[unit]}
     if settings.model is not None:
         with stage(f"fine-tuning {Path(settings.model).name}") if quiet_bars else nullcontext():
