@@ -117,6 +117,8 @@ def test_the_audit_says_what_the_table_says(home):
     assert log(home, "implicit", implicit)["colour"] == "red"
     assert log(home, "thumbs", thumbs_alone)["estimators"]["evidence"] == "red"
     assert log(home, "labelled", implicit, gold=True)["estimators"]["evidence"] != "red"
+    run = pipeline.train(home / "labelled", home / "run", bootstrap=2)
+    assert [arm["name"] for arm in run["arms"]] == ["evidence"]  # clicks have no naive reading
     told = log(home, "told", voted, gold=True)["estimators"]
     speak = {name for name, colour in told.items() if colour != "red"}
     assert speak <= {"noise_corrected"}  # for voters alone

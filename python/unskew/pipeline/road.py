@@ -162,8 +162,10 @@ def train(
             f"measured beside {name}, response by response; train it with estimator: choices"
         )
     material = replace(material, kinds=verdict.kinds)
+    naive = "naive_choices" if unit == "pair" else "naive"
+    beside = (naive,) if unit == "pair" or material.offered_to(naive) else ()  # none for clicks alone
     arms: list[Arm] = []
-    for recipe in dict.fromkeys(("naive_choices" if unit == "pair" else "naive", name, *settings.compare)):
+    for recipe in dict.fromkeys((*beside, name, *settings.compare)):
         with stage(f"training: {recipe.replace('_', ' ')}"):
             arms.append(train_arm(material, recipe, settings, role=_role(recipe, name)))
     if truth is not None:
