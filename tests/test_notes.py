@@ -1,13 +1,17 @@
 """Notes of the audit: what counts say of a log beside its verdict, and nothing where nothing is to say."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
+import numpy as np
 import pytest
 
 from logs import write
 from unskew import data, events
-from unskew.pipeline.notes import notes
+from unskew.data import Examples
+from unskew.events import KIND
+from unskew.pipeline.notes import notes, together
 from unskew.terminal import verdict_text
 
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
@@ -107,6 +111,45 @@ def test_change_of_what_is_shown_and_of_who_answers_is_told(tmp_path):
         "2.63).",
         "How often thumbs is answered went up around 2026-03-17T16 UTC.",
     ]
+
+
+def habits(seed: int, share: float) -> Examples:
+    """A log of copies and regenerations with random gold; one hand gives both on a share of them."""
+    rng, n = np.random.default_rng(seed), 600
+    liked, busy = rng.random(n) < 0.6, rng.random(n) < share
+    chance = np.stack([np.where(liked, 0.4, 0.1), np.where(liked, 0.1, 0.4)], axis=1)
+    happened = np.where(busy[:, None], rng.random(n)[:, None], rng.random((n, 2))) < chance
+    every = np.ones((n, 2), bool)
+    nan = np.full(n, np.nan)
+    return Examples(
+        row=np.arange(n),
+        response_id=[str(i) for i in range(n)],
+        prompt_hash=np.arange(n, dtype=np.uint64),
+        group=np.arange(n),
+        user=np.zeros(n, np.uint64),
+        kinds=(KIND["copy"], KIND["regenerate"]),
+        offered=every,
+        closed=every,
+        observed=happened,
+        positive=happened,
+        cell=np.zeros(n, np.uint32),
+        policy_prob=nan,
+        gold=liked.astype(float),
+        gold_design=np.full(n, data.RANDOM, np.int8),
+        gold_prob=np.full(n, 0.1),
+    )
+
+
+def test_kinds_that_come_together_are_told():
+    (sentence,) = together(habits(0, 0.5))
+    assert sentence.startswith(
+        "Of 600 random gold labels, regenerate comes more often where copy does, among responses that are "
+        "liked alike (odds ratio "
+    )
+    for seed in range(20):
+        assert list(together(habits(seed, 0))) == []
+    chosen = replace(habits(0, 0.5), gold_design=np.full(600, data.STRATIFIED, np.int8))
+    assert list(together(chosen)) == []
 
 
 def test_notes_are_shown_under_the_verdict():

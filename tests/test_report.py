@@ -89,6 +89,11 @@ def test_a_red_audit_that_was_overruled_shows_the_reason(run):
     assert "Trained in spite of the audit. Reason given: only a trial" in text
 
 
+def test_what_the_counts_say_stands_beside_the_verdict(run, page):
+    assert "beside it" not in page.sections["verdict"]
+    assert "say beside it:Young [x]." in checked({**run, "notes": ["Young [x]."]}).sections["verdict"]
+
+
 def test_refutations_stand_with_the_failed_ones_first(run, page):
     text = page.sections["refutations"]
     assert text.index("added noise") < text.index("permuted labels")

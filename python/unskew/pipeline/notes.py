@@ -1,17 +1,19 @@
-"""What the counts of a log say beside its verdict: young responses, logged probabilities, and change over
-time.
+"""What the counts of a log say beside its verdict: young responses, logged probabilities, change over time,
+and kinds that come together.
 
 Notes bind no estimator. Each is a sentence that follows from counts alone, and is left out where there is
 nothing to say.
 """
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import numpy as np
 
-from unskew import data, evaluate, propensity
+from unskew import data, evaluate, noise, propensity
+from unskew.audit.judge import speaking
 from unskew.audit.measure import two_sided
-from unskew.data import Examples, Store
+from unskew.data import RANDOM, Examples, Store
 from unskew.rates import Bools, Share
 
 YOUNG = 0.01
@@ -31,7 +33,7 @@ DIMENSIONS = {"model": "models", "surface": "surfaces", "slot": "slots", "lang":
 
 def notes(store: Store, rows: Examples) -> list[str]:
     """Sentences about the live rows of a store, every record in its place."""
-    return [*_young(store, rows), *_policies(store, rows), *_change(store, rows)]
+    return [*_young(store, rows), *_policies(store, rows), *_change(store, rows), *together(rows)]
 
 
 def _young(store: Store, rows: Examples) -> Iterator[str]:
@@ -107,3 +109,27 @@ def _change(store: Store, rows: Examples) -> Iterator[str]:
         if alarm is not None:
             when = np.datetime_as_string(time[order][usable][alarm.since], unit="h")
             yield f"How often {column.name} is answered went {alarm.direction} around {when} UTC."
+
+
+def together(rows: Examples) -> Iterator[str]:
+    """Kinds that are given together more, or less, often than liking explains, on random gold labels.
+
+    Whether a kind is given, not what it says: an exact test for each two kinds, `LEVEL` for all of them.
+    """
+    sure = (rows.gold_design == RANDOM) & ((rows.gold == 0) | (rows.gold == 1))
+    names, usable = speaking(rows), rows.offered & rows.closed
+    given = [np.where(usable[:, k], rows.observed[:, k], np.nan) for k in map(rows.kind, names)]
+    pairs = list(combinations(range(len(names)), 2))
+    for a, b in pairs:
+        known = sure & ~np.isnan(given[a] + given[b])
+        if not known.any():
+            continue
+        found = noise.independence(given[a][known], given[b][known], rows.gold[known])
+        if found.p * len(pairs) < LEVEL:
+            more = "more" if found.pooled.odds_ratio > 1 else "less"
+            yield (
+                f"Of {int(known.sum()):,} random gold labels, {names[b]} comes {more} often where {names[a]} "
+                f"does, among responses that are liked alike (odds ratio {found.pooled.odds_ratio:.1f}, p "
+                f"value {found.p:.1g}). Evidence allows for that as far as features and habits of users "
+                "explain it; rates and weights of a class take it for chance."
+            )

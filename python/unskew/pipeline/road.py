@@ -187,6 +187,7 @@ def train(
             truth=None if truth is None else dict(truth.rates),
         ),
         **tried,
+        "notes": notes(opened, material.as_logged().examples),
         "estimator": name,
         "decisions": [
             one.to_dict() for one in decisions(material, verdict, settings, name, ours.target.loss)
@@ -194,10 +195,10 @@ def train(
         "weights": [weights(arm) for arm in arms if arm.role != "ideal"],
     }
     run["provenance"]["target"] = target
+    run["limits"] += [AT_ITS_WORD] if name in NAIVE else []
     run["limits"] += [
         said if arm is ours else f"{arm.label}: {said}" for arm in arms for said in arm.target.warnings
     ]
-    run["limits"] += [AT_ITS_WORD] if name in NAIVE else []
     card = {**plain({name: run[name] for name in ON_CARD}), "scale": SCALE[unit]}
     if settings.model is not None:
         with stage(f"fine-tuning {Path(settings.model).name}") if quiet_bars else nullcontext():

@@ -38,8 +38,9 @@ LIMITS = (
 )
 OF_UNIT: dict[Unit, tuple[str, ...]] = {
     "response": (
-        "Kinds of feedback are taken to be independent once a response and whether it is liked are known; "
-        "habits of single users break that, and nothing here measures by how much.",
+        "Kinds of feedback are taken to be independent once a response, whether it is liked and, where users "
+        "are logged, how much its user gives feedback are known. Random gold labels test that, coarsely: "
+        "`unskew audit` says where kinds come together otherwise.",
     ),
     "pair": (
         "Whether a response is good: choices say which of two is better, and both may be bad.",

@@ -1,4 +1,4 @@
-"""The audit in words: a banner, then every rule that was checked."""
+"""The audit in words: a banner, what the counts say beside it, then every rule that was checked."""
 
 from collections.abc import Sequence
 
@@ -36,7 +36,10 @@ def verdict(run: Run) -> Html:
     if reason := mapping(run.get("provenance")).get("accept_red"):
         said.append(el("p", el("strong", "Trained in spite of the audit."), " Reason given: ", reason))
     said.append(estimators(found))
-    return join([el("div", *said, class_=f"banner {colour}"), gates(mappings(found.get("gates")))])
+    beside = strings(run.get("notes"))
+    noted = [small("What the counts of the log say beside it:"), el("ul", *(el("li", n) for n in beside))]
+    banner = el("div", *said, class_=f"banner {colour}")
+    return join([banner, *(noted if beside else ()), gates(mappings(found.get("gates")))])
 
 
 def estimators(found: Run) -> Html:
