@@ -13,6 +13,8 @@ chooses among them by what it sees on held-out prompts, once for each selection,
     gold_600             600 random gold labels alone
     ips_gold, dr_gold    corrected targets, Brier loss, error rates from 600 gold labels; evidence imputes
     ours_0, ours_600     evidence, and a head on its column d; no gold, and 600 random gold labels inside
+    auto_0               what `auto` trains without gold when a person goes on in spite of the audit: where it
+                         allows nothing, the naive recipe (Brier loss, heads of ours)
 
 Corrected targets and F-correction spend their 600 on 200 random rows and 200 of each record, which is what
 error rates need; evidence needs none from outside, and learns more from rows drawn at random. Runs are
@@ -51,6 +53,8 @@ from unskew.estimators import Columns, Mixture
 from unskew.events import KIND
 from unskew.evidence import Evidence
 from unskew.features import Encoder, cached
+from unskew.pipeline import TrainConfig
+from unskew.pipeline.auto import choose
 from unskew.propensity import Propensity, logged
 from unskew.reward import fit_head
 
@@ -108,12 +112,35 @@ class Arms:
         self.drawn, self.log = drawn, drawn.log
         self.gold, self.random = gold_of(drawn, 200, 400), gold_of(drawn, 600, 0)
         self._found: dict[int, Evidence] = {}
+        self._judged: dict[int, audit.Verdict] = {}
 
     def evidence(self, gold: Gold | None) -> Evidence:
         """That of one way to spend the labels, fitted once."""
         if id(gold) not in self._found:
             self._found[id(gold)] = ours(self.log, gold)
         return self._found[id(gold)]
+
+    def verdict(self, gold: Gold | None) -> audit.Verdict:
+        """What the audit says of one way to spend the labels.
+
+        From columns in place of a store; the propensities are those of every arm, which saw the rows on which
+        they are judged.
+        """
+        if id(gold) not in self._judged:
+            log, fit = self.log, self.evidence(gold)
+            p: Propensity = replace(logged(log.p, log.observed, positive=log.y), source="features")
+            self._judged[id(gold)] = audit.audit(
+                examples_of(log, gold),
+                propensities={"thumbs": p},
+                posterior=fit.posterior,
+                quality=fit.q,
+                warnings=fit.warnings,
+            )
+        return self._judged[id(gold)]
+
+    def auto(self) -> str:
+        """The recipe that `auto` trains without gold, whatever the audit says."""
+        return choose(TrainConfig(accept_red="a bench"), self.verdict(None))
 
     def rates(self) -> noise.Noise:
         """Error rates from gold. Raises NoiseRefused, a ValueError, when nothing can be divided by them."""
@@ -137,6 +164,10 @@ class Arms:
         if name == "gold_600":
             weight = (self.random.design == RANDOM).astype(float)
             return head(log, Columns(weight, weight * np.nan_to_num(self.random.label), 0 * weight), "brier")
+        if name == "auto_0":
+            if (chosen := self.auto()) == "naive":
+                return head(log, estimators.naive(log.y, log.observed), "brier")
+            name = {"evidence": "ours_0"}[chosen]
         if name.startswith("ours"):
             return head(log, self.evidence(self.random if name == "ours_600" else None).columns(), "mixture")
         rate = self.rates()
@@ -149,30 +180,26 @@ class Arms:
         return head(log, made, "brier")
 
     def colours(self) -> dict[str, str]:
-        """What the audit says of evidence without gold, of evidence, IPS and DR with it.
-
-        From columns in place of a store; the propensities are those of every arm, which saw the rows on which
-        they are judged.
-        """
+        """What the audit says of evidence without gold, of evidence, IPS and DR with it."""
         found = {}
         for size, gold in ((0, None), (600, self.random)):
-            rows, fit = examples_of(self.log, gold), self.evidence(gold)
-            p: Propensity = replace(
-                logged(self.log.p, self.log.observed, positive=self.log.y), source="features"
-            )
-            verdict = audit.audit(
-                rows,
-                propensities={"thumbs": p},
-                posterior=fit.posterior,
-                quality=fit.q,
-                warnings=fit.warnings,
-            )
+            judged = self.verdict(gold).estimators
             for family in ("evidence", *(("ips", "doubly_robust") if size else ())):
-                found[f"{family}_{size}"] = str(verdict.estimators.get(family, "none"))
+                found[f"{family}_{size}"] = str(judged.get(family, "none"))
         return found
 
 
-ARMS = ("ideal", *BASELINES, "f_correction_gold", "gold_600", "ips_gold", "dr_gold", "ours_0", "ours_600")
+ARMS = (
+    "ideal",
+    *BASELINES,
+    "f_correction_gold",
+    "gold_600",
+    "ips_gold",
+    "dr_gold",
+    "ours_0",
+    "ours_600",
+    "auto_0",
+)
 GRID = {
     name: GRIDS.get({"ideal": "naive", "f_correction_gold": "f_correction"}.get(name, name), HEADS)
     for name in ARMS

@@ -81,7 +81,7 @@ def claims(runs: list[dict[str, Any]], mine: str, names: list[str], cells: list[
 def report(runs: list[dict[str, Any]], names: list[str], cells: list[str]) -> str:
     """The tables of RESULTS."""
     lines = list(scores(runs, names, cells))
-    for mine in ("ours_0", "ours_600"):
+    for mine in ("auto_0", "ours_0", "ours_600"):
         if mine in names:
             lines += ["", *claims(runs, mine, [n for n in names if n not in ("ideal", mine)], cells)]
     return "\n".join(lines)
