@@ -172,6 +172,8 @@ def main() -> None:
     for name, found in (("SNIPS", result.snips), ("IPS", result.ips)):
         interval = f"95 % interval {found.low:.5f} to {found.high:.5f}"
         print(f"{name:<8}{found.value:>9.5f}   {interval}   ESS {found.ess:,.0f} of {found.n:,}")
+    for warning in result.snips.warnings:
+        print(f"\n{warning}")
 
 
 if __name__ == "__main__":

@@ -249,6 +249,23 @@ def test_intervals_of_policy_values_cover_the_truth(estimator):
     assert 0.91 <= hits / 300 <= 0.985
 
 
+def test_value_of_a_policy_warns_of_what_its_interval_cannot_show():
+    rng = np.random.default_rng(0)
+    logging, target = np.array([0.6, 0.4]), np.array([0.4, 0.6])
+    action = rng.choice(2, 2000, p=logging)
+    p, t, r = logging[action], target[action], rng.random(2000) < 0.5
+    assert policy_value(r, p, t).warnings == ()
+    other = np.where(np.arange(2000) % 50 == 0, 1.0, 0.001)  # takes what was shown in one of fifty rows
+    few, *rest = policy_value(r, p, other).warnings
+    assert few.startswith("The weights leave an effective ")
+    assert any(said.startswith("The mean weight is 0.0") for said in rest)
+    (rare,) = policy_value(np.arange(2000) < 10, p, t).warnings
+    assert rare.startswith("The value rests on an effective ")
+    heavy = np.where(np.arange(2000) == 3, 0.001, p)
+    assert any(said.startswith("One row carries ") for said in policy_value(r, heavy, t).warnings)
+    assert policy_value([1.0], [0.5], [0.5]).warnings[0].endswith("as 1 rows of its own would.")
+
+
 # --- errors ------------------------------------------------------------------------------------------------
 
 

@@ -72,3 +72,7 @@ def test_table_says_what_was_read_and_what_came_out(example, real_data, tmp_path
     ]
     assert "0.00574" in lines[7]
     assert "ESS 2,869 of 10,000" in lines[7]
+    assert lines[10] == (
+        "The weights leave an effective 2,869 of 10,000 rows: the log says as much about this policy as "
+        "2,869 rows of its own would."
+    )

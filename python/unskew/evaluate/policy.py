@@ -1,15 +1,20 @@
 """The value of a policy from the log of another."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from unskew.estimators import ess
 from unskew.evaluate.rows import unit
-from unskew.rates import Z
+from unskew.rates import Floats, Z
+
+HALF, FEW, EARNING, ALONE, OFF = 0.5, 200, 30, 0.1, 3.0
+"""Limits of a warning: share of the rows that the weights leave, and how many; effective rows with a reward;
+share of all weight on one row; standard errors of the mean weight from 1."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class PolicyValue:
         n: rows.
         max_weight: largest weight.
         mean_weight: mean weight, 1 in expectation when the log covers what the policy would do.
+        warnings: what a person should know before believing the interval, a sentence each.
     """
 
     value: float
@@ -34,8 +40,9 @@ class PolicyValue:
     n: int
     max_weight: float
     mean_weight: float
+    warnings: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """The figures, ready for JSON."""
         return asdict(self)
 
@@ -96,6 +103,28 @@ def policy_value(
     else:
         value = float(w @ r) / total
         se = math.sqrt(float((w * (r - value)) @ (w * (r - value)))) / total
-    return PolicyValue(
-        value, se, value - Z * se, value + Z * se, ess(w), len(r), float(w.max()), float(w.mean())
-    )
+    figures = ess(w), len(r), float(w.max()), float(w.mean())
+    return PolicyValue(value, se, value - Z * se, value + Z * se, *figures, tuple(_warnings(w, r)))
+
+
+def _warnings(w: Floats, r: Floats) -> Iterator[str]:
+    """What speaks against an interval: few rows behind it, one row that decides, rows that the log lacks."""
+    n, left, earned = len(w), ess(w), ess(w * r)
+    if left < max(HALF * n, FEW):
+        yield (
+            f"The weights leave an effective {left:,.0f} of {n:,} rows: the log says as much about this "
+            f"policy as {left:,.0f} rows of its own would."
+        )
+    if earned < EARNING:
+        yield (
+            f"The value rests on an effective {earned:,.0f} rows with a reward; a normal interval wants "
+            f"{EARNING} or more."
+        )
+    if w.max() > ALONE * w.sum():
+        yield f"One row carries {w.max() / w.sum():.0%} of all weight: the value is mostly that row's."
+    spread = float(w.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+    if abs(float(w.mean()) - 1) > OFF * spread:
+        yield (
+            f"The mean weight is {w.mean():.3f}, which should be 1: the policy does what the log lacks, or "
+            "the logged probabilities are wrong."
+        )
