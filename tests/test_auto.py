@@ -12,7 +12,7 @@ from unskew.data import Store, cells
 from unskew.estimators import FLOOR
 from unskew.pipeline.auto import FOR, LOSS, choose, decisions, estimator
 from unskew.pipeline.config import Refused
-from unskew.pipeline.material import judge
+from unskew.pipeline.material import from_gold, judge
 from unskew.pipeline.recipes import RECIPES
 from unskew.pipeline.store import keep_gold, open_material
 
@@ -33,7 +33,7 @@ def verdict(**colours):
 def material(tmp_path_factory):
     home = tmp_path_factory.mktemp("auto")
     (home / "key").write_text("the key of a test that keeps nothing")
-    simulate.simulate(home / "log", 2000, simulate.WORLDS["label"], 0)
+    simulate.simulate(home / "log", 1000, simulate.WORLDS["label"], 0)
     events.ingest([home / "log" / "events"], home / "store", key_file=home / "key")
     store = Store.open(home / "store")
     keep_gold(store, home / "log" / "gold.jsonl")
@@ -140,6 +140,26 @@ def test_rates_and_propensities_are_named_with_their_source(material):
         material, rates={"thumbs": noise.known(0.1, 0.2, kind="thumbs")}, kinds={"ips": ("thumbs",)}
     )
     assert settled(known, "ips")["error rates", "thumbs"].chosen == "given"
+
+
+def test_share_of_liked_responses_stands_in_for_gold_of_the_classes(material):
+    rows, rates = material.examples, {"thumbs": noise.known(0.1, 0.2, kind="thumbs")}
+    bare = replace(rows, gold=np.full(len(rows), np.nan), gold_design=np.zeros(len(rows), np.int8))
+    assert from_gold(bare, rates)["classwise"] == {}
+    assert from_gold(bare, {}, base_rate=0.6)["classwise"] == {}
+    assert from_gold(rows, rates, base_rate=0.6)["classwise"]["thumbs"].source == "gold"
+    told = from_gold(bare, rates, base_rate=0.6)
+    found, k = told["classwise"]["thumbs"], rows.kind("thumbs")
+    usable = rows.offered[:, k] & rows.closed[:, k]
+    up = rows.positive[rows.observed[:, k] & usable, k].mean()
+    liked, often = (up - 0.2) / 0.7, rows.observed[usable, k].mean()
+    assert (found.p1, found.p0) == pytest.approx((often * liked / 0.6, often * (1 - liked) / 0.4))
+    allowed = {"classwise_ips": ("thumbs",)}
+    made = replace(material, examples=bare, known=rates, base_rate=0.6, kinds=allowed, **told)
+    assert made.without(0).classwise["thumbs"].p1 == found.p1
+    assert "From base rate: " in settled(made, "classwise_ips")["propensity", "thumbs"].why
+    with pytest.raises(ValueError, match="base_rate is 60; the share of liked responses"):
+        pipeline.TrainConfig(base_rate=60)
 
 
 def test_variants_are_told_of_as_what_they_vary(material):

@@ -21,6 +21,7 @@ from unskew.evidence.likelihood import (
     losses,
     record_given_label,
     record_of,
+    voices,
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -274,3 +275,16 @@ def test_gold_or_another_kind_that_speaks_ends_that():
     assert not speaking(made, [2], nothing).literal  # copies alone: that one happened is no label
     made.observed[:, 2] = made.positive[:, 2] = False
     assert speaking(made, [0, 2], nothing).literal  # offered, and nobody copies: thumbs speak alone
+
+
+def test_one_kind_on_two_surfaces_is_one_voice():
+    made, here = product_log("label", 3, n=600), torch.arange(600) % 2 == 0
+    parts = [replace(THUMBS, name=f"thumbs in {place}") for place in "ab"]
+    masks = [
+        torch.from_numpy(mask[:, :1]) & torch.stack([here, ~here], dim=1)
+        for mask in (made.usable, made.observed, made.positive)
+    ]
+    record = record_of(parts, *masks, torch.full((600,), torch.nan))
+    assert record.happened.any(0).all()
+    assert voices(parts, record.happened) == 1
+    assert record.literal

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from unskew.audit.gates import EXAMPLES, GOLD, Case, speaks, unchecked
 from unskew.audit.verdict import Colour, Gate
 from unskew.data import Examples
@@ -42,7 +44,8 @@ def whole_log(
             yield Gate("no gold", *unchecked("anything", None, 0), binds)
         else:
             yield Gate("no gold", *unchecked(voice.name, voice.counts, voice.column.n), binds)
-        spoke = int((examples.observed & usable).any(0).sum())
+        given = np.flatnonzero((examples.observed & usable).any(0))
+        spoke = len({examples.kinds[k].bit for k in given})  # one kind on two surfaces is one
         said = f"{spoke} kinds of feedback were given; where they agree and where not tells of their errors."
         alone = spoke < 2
         if alone:

@@ -5,6 +5,7 @@ to the impressions (they are row-aligned, so the join is a concatenation), and i
 estimated columns meet examples.
 """
 
+from unskew.data.apart import apart, parts_of
 from unskew.data.gold import read_gold
 from unskew.data.pairs import Choices, choices
 from unskew.data.rows import (
@@ -28,10 +29,12 @@ __all__ = [
     "Choices",
     "Examples",
     "Store",
+    "apart",
     "cells",
     "choices",
     "delays",
     "examples",
+    "parts_of",
     "read_arrow",
     "read_gold",
     "shown_at",

@@ -26,7 +26,7 @@ from unskew.evidence import tables as reports
 from unskew.evidence.checks import checks, compare
 from unskew.evidence.compared import Compared
 from unskew.evidence.descent import Descent
-from unskew.evidence.likelihood import Record, Tables, chances, evidence, happening, record_of, total
+from unskew.evidence.likelihood import Record, Tables, chances, evidence, happening, record_of, total, voices
 from unskew.evidence.result import Evidence, doubts
 from unskew.features.axes import Axes, axes
 from unskew.folds import assign
@@ -143,7 +143,8 @@ def fit(
     inside = [torch.from_numpy(np.flatnonzero(speaks & (fold != number))) for number in range(folds)]
     everywhere = torch.from_numpy(np.flatnonzero(speaks))
     frame = axes(X)  # of the features alone, so one frame serves every fold
-    settings, history = _choose(rows, record, frame, inside[0], fold_key)
+    spoke = voices(kinds, record.happened) + int((record.compared.side != 0).any())
+    settings, history = _choose(rows, record, frame, inside[0], fold_key, spoke)
     d, q = np.zeros((folds, len(X))), np.zeros((folds, len(X)))
     p1, p0 = np.zeros(use.shape), np.zeros(use.shape)
     chosen = record.compared.chosen()
@@ -177,7 +178,7 @@ class Settings(NamedTuple):
 
 
 def _choose(
-    X: Tensor, record: Record, frame: Axes, inside: Tensor, fold_key: ArrayLike
+    X: Tensor, record: Record, frame: Axes, inside: Tensor, fold_key: ArrayLike, voices: int
 ) -> tuple[Settings, list[dict[str, Any]]]:
     """The settings that explain held-out prompts best, and the path to them.
 
@@ -210,7 +211,6 @@ def _choose(
         if (value := lost(best._replace(own=own))) >= least:
             break
         best, least = best._replace(own=own), value
-    voices = int(record.happened.any(0).sum()) + int((record.compared.side != 0).any())
     if voices > 1 and bool((record.sign == 0).any()) and lost(best._replace(grows=True)) < least - GROWTH:
         best = best._replace(grows=True)
     return best, history

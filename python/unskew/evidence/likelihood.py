@@ -234,17 +234,26 @@ def record_of(
 ) -> Record:
     """The record from the columns of a log: two-sided labels signed, one-sided kinds happened or not.
 
-    One two-sided kind alone, without a choice or a gold label, is taken at its word: what its errors are, and
-    whether liking makes people answer, would follow from the shape of the curves alone, which no log has to
-    keep to.
+    One two-sided kind alone, on however many surfaces, without a choice or a gold label, is taken at its
+    word: what its errors are, and whether liking makes people answer, would follow from the shape of the
+    curves alone, which no log has to keep to.
     """
     sign = torch.tensor([{"positive": 1.0, "negative": -1.0}.get(kind.side, 0.0) for kind in kinds])
     two = torch.tensor([kind.two_sided for kind in kinds], dtype=torch.bool)
     happened = torch.where(two, observed, positive) & usable
     up = torch.where(happened & two, 2.0 * positive - 1, 0.0)
     who = torch.full((len(gold),), -1) if user is None else user
-    spoke = happened.any(0)
-    alone = int(spoke.sum()) == 1 and bool((spoke & two).any())
+    alone = voices(kinds, happened) == 1 and bool((happened.any(0) & two).any())
     pairs = Compared.of(None) if pairs is None else pairs
     literal = alone and not len(pairs.a) and bool(torch.isnan(gold).all())
     return Record(usable, happened, up.double(), gold, who, sign.double(), literal, pairs)
+
+
+def voices(kinds: Sequence[Kind], happened: Tensor) -> int:
+    """Kinds that happened at all; the parts of one kind on several surfaces are one voice.
+
+    Args:
+        kinds: the K kinds.
+        happened: anything was recorded. Shape [N, K].
+    """
+    return len({kind.bit for kind, some in zip(kinds, happened.any(0).tolist(), strict=True) if some})

@@ -127,10 +127,14 @@ def evaluate_model(
 def _with_gold(material: Material, store: Store, gold: "str | Path") -> Material:
     """The same with other gold: rates and class propensities are redone, fitted nuisances stay."""
     table = data.read_gold(gold, store)[0]
-    rows = data.examples(store, table)
-    pairs = data.choices(store, rows, table)
+    read = data.examples(store, table)
+    labels = {name: getattr(read, name) for name in ("gold", "gold_design", "gold_prob")}
+    rows = replace(material.examples, **labels)  # its kinds, and without the records that are set aside
+    pairs = data.choices(store, read, table)
+    if material.choices is not None:
+        pairs = replace(material.choices, **{name: getattr(pairs, name) for name in labels})
     known = None if material.evidence is None else replace(material.evidence, gold=rows.gold)
-    told = from_gold(rows, material.known, pairs)
+    told = from_gold(rows, material.known, pairs, material.base_rate)
     return replace(material, examples=rows, choices=pairs, evidence=known, **told)
 
 

@@ -30,6 +30,8 @@ class TrainConfig:
         trainer: settings of its `RewardConfig`.
         lora: settings of `peft.LoraConfig`; all parameters are trained when absent.
         noise: known error rates by kind, `[fnr, fpr]`; they replace those from gold.
+        base_rate: share of all responses that are liked, in (0, 1), where a survey or the like tells it; with
+            known `noise` it gives class propensities where there is no gold.
         propensity: `cells`, to count who answers by surface, slot, model and length instead of fitting it on
             the features; or a file (JSON lines, CSV, Parquet or Arrow) with `response` and columns
             `p_<kind>`: known probabilities that feedback is given; they replace ours. Null where the product
@@ -37,6 +39,8 @@ class TrainConfig:
         user_cap: responses with feedback that one user counts for at most, in multiples of the median user;
             users whose labels contradict all others are left out (`audit.users`). None (YAML: null) does
             neither and reads every record as it came, as the naive recipes always do.
+        apart: kinds that mean something else on each surface: each is read as one kind a surface, with error
+            rates, propensities and tables of its own (`data.apart`). Its parts are named `thumbs in SURFACE`.
         compare: further recipes to train and show beside.
         recipes: settings of recipes, by name: `{ips: {floor: 0.1}, causalrm-dr: {corrected: true}}`.
         accept_red: why to train although the audit refuses; goes on the card. Where it refuses every
@@ -51,8 +55,10 @@ class TrainConfig:
     trainer: dict[str, Any] = field(default_factory=dict)
     lora: dict[str, Any] | None = None
     noise: dict[str, tuple[float, float]] = field(default_factory=dict)
+    base_rate: float | None = None
     propensity: str | None = None
     user_cap: float | None = CAP
+    apart: tuple[str, ...] = ()
     compare: tuple[str, ...] = ()
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     accept_red: str | None = None
@@ -68,12 +74,14 @@ class TrainConfig:
         """
         found = read_settings(path, [known.name for known in fields(cls)])
         settings = {**found, **flags}
-        settings["compare"] = tuple(settings.get("compare", ()))
+        settings |= {name: tuple(settings.get(name, ())) for name in ("apart", "compare")}
         return cls(**settings)
 
     def __post_init__(self) -> None:
         if self.head not in ("linear", "mlp"):
             raise ValueError(f"head is {self.head!r}; it must be 'linear' or 'mlp'")
+        if self.base_rate is not None and not 0 < self.base_rate < 1:
+            raise ValueError(f"base_rate is {self.base_rate!r}; the share of liked responses is in (0, 1)")
         if self.user_cap is not None and not self.user_cap > 0:
             raise ValueError(f"user_cap is {self.user_cap!r}; a positive number is needed, or null for none")
         for kind, rates in self.noise.items():

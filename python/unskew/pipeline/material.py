@@ -16,6 +16,7 @@ from unskew.audit.measure import Column, class_propensities, two_sided
 from unskew.audit.users import CAP, Users, even, weigh_users, without
 from unskew.data import RANDOM, Choices, Examples
 from unskew.estimators import FLOOR
+from unskew.events import KINDS
 from unskew.evidence import Evidence
 from unskew.folds import assign
 from unskew.noise import Happening, Noise
@@ -51,6 +52,7 @@ class Material:
         classwise: P(feedback | label) of each two-sided kind, from gold.
         evidence: everything recorded as one number; None when no kind speaks.
         known: rates that the user gave; gold does not change them.
+        base_rate: share of liked responses that the user gave; gold comes before it.
         kinds: what the audit lets each estimator use; every kind when absent.
         hidden: fold whose rows and gold labels must leave no trace.
         choices: pairs on which a choice was offered, with gold; None when there are none.
@@ -66,6 +68,7 @@ class Material:
     classwise: Mapping[str, Classwise] = field(default_factory=dict)
     evidence: Evidence | None = None
     known: Mapping[str, Noise] = field(default_factory=dict)
+    base_rate: float | None = None
     kinds: Mapping[str, tuple[str, ...]] | None = None
     hidden: int | None = None
     choices: Choices | None = field(default=None, repr=False)
@@ -105,7 +108,8 @@ class Material:
         rows, pairs = replace(self.examples, gold=gold), self.choices
         if pairs is not None:
             pairs = replace(pairs, gold=np.where(hidden.inside[pairs.a], pairs.gold, np.nan))
-        return replace(hidden, examples=rows, choices=pairs, **from_gold(rows, self.known, pairs))
+        told = from_gold(rows, self.known, pairs, self.base_rate)
+        return replace(hidden, examples=rows, choices=pairs, **told)
 
     def offered_to(self, family: str) -> list[str]:
         """Two-sided kinds that an estimator may use: what the audit allows, else all of them."""
@@ -114,19 +118,74 @@ class Material:
         return [name for name in names if name in allowed] or names
 
 
-def from_gold(rows: Examples, known: Mapping[str, Noise], choices: Choices | None = None) -> dict[str, Any]:
-    """Rates and class propensities, the part of the nuisances that gold gives in closed form."""
+def from_gold(
+    rows: Examples,
+    known: Mapping[str, Noise],
+    choices: Choices | None = None,
+    base_rate: float | None = None,
+) -> dict[str, Any]:
+    """Rates and class propensities: the nuisances that gold, or what the user knows, gives in closed form."""
     usable = rows.offered & rows.closed
     found = noise.by_kind(
         rows.kinds, usable, rows.observed, rows.positive, rows.gold, rows.gold_design, rows.gold_prob
     )
+    found |= by_surface(rows)
     if (compared := choice_rates(choices)) is not None:
         found["choice"] = compared
-    classes = {column.name: class_propensities(rows, column) for column in two_sided(rows)}
+    found |= known
+    classes = {
+        column.name: by_class(rows, column, found.get(column.name), base_rate) for column in two_sided(rows)
+    }
     return {
-        "rates": {**found, **known},
+        "rates": found,
         "classwise": {name: value for name, value in classes.items() if value is not None},
     }
+
+
+def by_class(
+    rows: Examples, column: Column, rate: Noise | Happening | None, base_rate: float | None
+) -> Classwise | None:
+    """Class propensities of a kind, from gold, else from a share of liked responses and its error rates."""
+    found = class_propensities(rows, column)
+    if found is not None or base_rate is None or not isinstance(rate, Noise):
+        return found
+    if rate.refusal or not column.observed.any():
+        return None
+    return propensity.classwise_from_base_rate(
+        column.observed,
+        column.positive,
+        base_rate,
+        fnr=rate.fnr,
+        fpr=rate.fpr,
+        covariance=rate.covariance,
+        usable=column.usable,
+    )
+
+
+def by_surface(rows: Examples) -> dict[str, Noise]:
+    """Error rates of kinds that are parted by surface, each leaning on the whole kind (`noise.by_cell`)."""
+    found: dict[str, Noise] = {}
+    for whole in KINDS:
+        own = [k for k, kind in enumerate(rows.kinds) if kind.two_sided and kind.bit == whole.bit]
+        if len(own) < 2:
+            continue
+        usable = rows.offered[:, own] & rows.closed[:, own]
+        names = np.array([rows.kinds[k].name for k in own])
+        try:
+            cells = noise.by_cell(
+                rows.positive[:, own].any(1),
+                rows.gold,
+                names[usable.argmax(1)],
+                observed=(rows.observed[:, own] & usable).any(1),
+                usable=usable.any(1),
+                design=rows.gold_design,
+                prob=rows.gold_prob,
+                kind=whole.name,
+            )
+        except ValueError:  # no gold on both classes
+            continue
+        found |= {str(name): replace(rate, kind=str(name)) for name, rate in cells.rates.items()}
+    return found
 
 
 def choice_rates(choices: Choices | None) -> Noise | None:
@@ -161,6 +220,7 @@ def estimate(
     choices: Choices | None = None,
     user_cap: float | None = CAP,
     cells: Sequence[Ints] | None = None,
+    base_rate: float | None = None,
 ) -> Material:
     """All nuisances of a log, without the records of users who contradict all others.
 
@@ -175,8 +235,9 @@ def estimate(
         user_cap: see `audit.users`; None reads every record as it came.
         cells: count who answers in these cells, from coarse to fine (`propensity.nested`); fitted on the
             features when absent.
+        base_rate: share of liked responses that the user gave.
     """
-    fit = partial(_nuisances, X=X, known=known, given=given, seed=seed, cells=cells)
+    fit = partial(_nuisances, X=X, known=known, given=given, seed=seed, cells=cells, base_rate=base_rate)
     if user_cap is None or not rows.user.any():
         return fit(rows, stage=stage, choices=choices)
     with stage("who wrote this log"):
@@ -238,6 +299,7 @@ def _nuisances(
     stage: Stage,
     choices: Choices | None,
     cells: Sequence[Ints] | None,
+    base_rate: float | None,
 ) -> Material:
     """All nuisances of the records that are there."""
     usable = rows.offered & rows.closed
@@ -264,8 +326,9 @@ def _nuisances(
                 choices=choices,
                 folds=FOLDS,
             )
-    told = from_gold(rows, known, choices)
-    return Material(rows, X, propensities, evidence=found, known=known, choices=choices, given=given, **told)
+    told = from_gold(rows, known, choices, base_rate)
+    told |= {"known": known, "base_rate": base_rate, "choices": choices, "given": given}
+    return Material(rows, X, propensities, evidence=found, **told)
 
 
 def answering(

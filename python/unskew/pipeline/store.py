@@ -57,7 +57,7 @@ def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> 
     Raises:
         ValueError: the store has no responses.
     """
-    rows = data.examples(store)
+    rows = _rows(store, settings)
     if not len(rows):
         raise ValueError(f"{store.path} holds no responses; ingest a log first")
     kept = store.load("gold")
@@ -68,26 +68,45 @@ def open_material(store: Store, settings: TrainConfig, stage: Stage = quiet) -> 
             "noise": {name: list(rates) for name, rates in settings.noise.items()},
             "propensity": settings.propensity,
             "user_cap": settings.user_cap,
+            "apart": list(settings.apart),
+            "base_rate": settings.base_rate,
             "seed": settings.seed,
         }
     )
     with stage("features"):
         prompts, responses = data.texts(store, rows.row)
         X = features.cached(featurizer(settings.features), prompts, responses, store.path / "features")
-    rates = {name: known(*pair, kind=name) for name, pair in settings.noise.items()}
+    rates = {
+        part: known(*pair, kind=part)
+        for name, pair in settings.noise.items()
+        for part in data.parts_of(rows, name)
+    }
     pairs = data.choices(store, rows)
     counted = settings.propensity == CELLS
     given = _given(None if counted else settings.propensity, rows)
     found = store.load("nuisances", "nuisances", current=True)
     if found is not None and found[2] is not None and found[1]["made_from"] == made_from:
-        read = _read(found[1], found[2], rows, X, rates, pairs)
+        read = _read(found[1], found[2], rows, X, rates, pairs, settings.base_rate)
         return replace(read, given=given), found[0]
     options: dict[str, Any] = {"known": rates, "given": given, "seed": settings.seed, "choices": pairs}
     cells = propensity.nested(data.cells(store, rows)) if counted else None
-    options |= {"user_cap": settings.user_cap, "cells": cells}
+    options |= {"user_cap": settings.user_cap, "cells": cells, "base_rate": settings.base_rate}
     material = estimate(rows, X, stage=stage, **options)
     document, table = _write(material, made_from)
     return material, store.attach("nuisances", "nuisances", document, table)
+
+
+def _rows(store: Store, settings: TrainConfig) -> Examples:
+    """The live rows, kinds that the settings read apart parted by surface.
+
+    Raises:
+        ValueError: the store has no such kind.
+    """
+    rows = data.examples(store)
+    try:
+        return data.apart(store, rows, settings.apart) if settings.apart and len(rows) else rows
+    except KeyError as error:
+        raise ValueError(f"apart: {error.args[0]}") from None
 
 
 def _write(material: Material, made_from: Mapping[str, Any]) -> "tuple[dict[str, Any], pa.Table]":
@@ -125,6 +144,7 @@ def _read(
     X: NDArray[Any],
     rates: Mapping[str, Noise],
     pairs: Choices,
+    base_rate: float | None,
 ) -> Material:
     """What `_write` kept."""
 
@@ -159,8 +179,9 @@ def _read(
             tuple(kept["warnings"]),
             kept.get("checks", []),
         )
-    gold = from_gold(rows, rates, pairs)
-    read = Material(rows, X, propensities, evidence=found, known=rates, choices=pairs, **gold)
+    told = from_gold(rows, rates, pairs, base_rate)
+    told |= {"known": rates, "base_rate": base_rate, "choices": pairs}
+    read = Material(rows, X, propensities, evidence=found, **told)
     return with_users(read, *logged, users)
 
 
@@ -185,7 +206,11 @@ def _given(path: str | None, rows: Examples) -> dict[str, Floats]:
             "known propensity, or null where there is none, is needed for every response"
         )
     order = np.array([at[name] for name in rows.response_id])
-    return {name[2:]: np.asarray(table[name].to_numpy(), np.float64)[order] for name in names}
+    return {
+        part: np.asarray(table[name].to_numpy(), np.float64)[order]
+        for name in names
+        for part in data.parts_of(rows, name[2:])
+    }
 
 
 def read_table(path: Path) -> "pa.Table":
