@@ -144,7 +144,7 @@ def _read(
     X: NDArray[Any],
     rates: Mapping[str, Noise],
     pairs: Choices,
-    base_rate: float | None,
+    base_rate: float | None = None,
 ) -> Material:
     """What `_write` kept."""
 
