@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,19 +146,10 @@ def _write_columns(path: Path, pieces: "Iterator[pa.Table]", form: str) -> int:
     first = next(pieces)
     rows = 0
     with writers[form](path, first.schema) as writer:
-        for piece in _ahead(chain([first], pieces)):
+        for piece in chain([first], pieces):
             writer.write_table(piece)
             rows += piece.num_rows
     return rows
-
-
-def _ahead(pieces: "Iterator[pa.Table]") -> "Iterator[pa.Table]":
-    """The same, the next one made on a thread while this one is written."""
-    with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, pieces, None)
-        while (piece := coming.result()) is not None:
-            coming = thread.submit(next, pieces, None)
-            yield piece
 
 
 def _readable(table: "pa.Table") -> "pa.Table":
