@@ -130,7 +130,8 @@ impl<R: Read> Pieces<R> {
             let known = used;
             let ended;
             (used, ended) = self.fill(&mut bytes, used)?;
-            if self.offset == 0 && bytes.starts_with(b"\xef\xbb\xbf") {
+            let new = bytes.get(..used).unwrap_or_default(); // behind it lies what was there before
+            if self.offset == 0 && new.starts_with(b"\xef\xbb\xbf") {
                 bytes.drain(..3);
                 (self.offset, used) = (3, used - 3);
             }
@@ -212,6 +213,22 @@ mod tests {
             }
         }
         seen
+    }
+
+    #[test]
+    fn what_a_chunk_held_before_is_no_part_of_a_shorter_input() {
+        let stale = || "\u{feff}\n".repeat(CHUNK / 4).into_bytes();
+        for (text, expected) in [
+            (&b""[..], vec![]),
+            (b"\xef", vec![(0, 1)]),
+            (b"{", vec![(0, 1)]),
+            (b"{\n}", vec![(0, 1), (2, 1)]),
+            (b"\xef\xbb\xbf", vec![]),
+            (b"\xef\xbb\xbf{", vec![(3, 1)]),
+        ] {
+            (0..SPARES).for_each(|_| done_with(stale()));
+            assert_eq!(lines(text, 4, 4), expected, "{text:?}");
+        }
     }
 
     #[test]
