@@ -8,6 +8,7 @@
 
 pub mod hash;
 pub mod row;
+pub mod texts;
 pub mod time;
 pub mod value;
 
