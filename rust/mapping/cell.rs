@@ -35,13 +35,7 @@ pub(super) fn plain(
     at: At,
     arena: &mut Arena<'_>,
 ) -> Option<Cell> {
-    let mut look = Look {
-        record,
-        item,
-        field,
-        arena,
-        nested: false,
-    };
+    let mut look = Look::new(record, item, field, arena);
     let shape = look.record.shape(at);
     match field {
         Field::Offered | Field::Messages => (shape == Shape::Array).then_some(Cell::Raw(at)),
@@ -60,13 +54,7 @@ pub(super) fn cell(
 ) -> Result<Option<Cell>, Bad> {
     let mut nested = false;
     for spec in specs {
-        let mut look = Look {
-            record,
-            item,
-            field,
-            arena,
-            nested: false,
-        };
+        let mut look = Look::new(record, item, field, arena);
         if let Some(cell) = look.spec(spec)? {
             return Ok(Some(cell));
         }
@@ -82,6 +70,23 @@ struct Look<'a, 'c, 'l> {
     arena: &'a mut Arena<'c>,
     /// A list or object was passed over.
     nested: bool,
+}
+
+impl<'a, 'c, 'l> Look<'a, 'c, 'l> {
+    fn new(
+        record: &'a mut Record<'l>,
+        item: usize,
+        field: Field,
+        arena: &'a mut Arena<'c>,
+    ) -> Self {
+        Self {
+            record,
+            item,
+            field,
+            arena,
+            nested: false,
+        }
+    }
 }
 
 impl Look<'_, '_, '_> {
