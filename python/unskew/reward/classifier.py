@@ -15,8 +15,10 @@ from unskew.reward.fit import DECAYS, fit_head
 class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """P(y = 1 | x) = sigmoid(r(x)), the cross-entropy of held-out prompts deciding when to stop.
 
-    Two classes; or probabilities of the second one as soft labels in [0, 1], with classes 0 and 1. Passes the
-    estimator checks of scikit-learn but for what its tests list.
+    Two classes; or probabilities of the second one as soft labels in [0, 1], with classes 0 and 1. Rows alike
+    in features, label and group are one row with the sum of their weights, so that a weight and a repetition
+    are one problem, and the order of the rows does not matter. Passes the estimator checks of scikit-learn
+    but for what its tests list.
 
     Args:
         head: `linear` or `mlp`.
@@ -85,13 +87,18 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # s
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         label = self._label(y)
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        alike = _equal_rows(X)
+        group = alike if groups is None else np.unique(groups, return_inverse=True)[1]
+        one = np.stack([alike, group, np.unique(label, return_inverse=True)[1]], axis=1)
+        _, first, place = np.unique(one, axis=0, return_index=True, return_inverse=True)
+        weight = np.bincount(place.ravel(), weight)  # ravel: NumPy 2.0 returns a column
         self.fitted_ = fit_head(
-            X,
-            Columns(weight, weight * label, 0 * weight),
-            groups=_equal_rows(X) if groups is None else groups,
+            X[first],
+            Columns(weight, weight * label[first], 0 * weight),
+            groups=group[first],
             loss="logistic",
             metric="logistic",
-            weighted_axes=sample_weight is not None,
+            weighted_axes=True,
             **self.get_params(),
         )
         return self
