@@ -14,7 +14,7 @@ chooses among them by what it sees on held-out prompts, once for each selection,
     ips_gold, dr_gold    corrected targets, Brier loss, error rates from 600 gold labels; evidence imputes
     ours_0, ours_600     evidence, and a head on its column d; no gold, and 600 random gold labels inside
     auto_0               what `auto` trains without gold when a person goes on in spite of the audit: where it
-                         allows nothing, the naive recipe (Brier loss, heads of ours)
+                         allows nothing, `cautious`
 
 Corrected targets and F-correction spend their 600 on 200 random rows and 200 of each record, which is what
 error rates need; evidence needs none from outside, and learns more from rows drawn at random. Runs are
@@ -165,8 +165,9 @@ class Arms:
             weight = (self.random.design == RANDOM).astype(float)
             return head(log, Columns(weight, weight * np.nan_to_num(self.random.label), 0 * weight), "brier")
         if name == "auto_0":
-            if (chosen := self.auto()) == "naive":
-                return head(log, estimators.naive(log.y, log.observed), "brier")
+            if (chosen := self.auto()) == "cautious":
+                share = float(log.observed.mean())
+                return head(log, estimators.cautious(log.y, log.observed, share / (1 - share)), "brier")
             name = {"evidence": "ours_0"}[chosen]
         if name.startswith("ours"):
             return head(log, self.evidence(self.random if name == "ours_600" else None).columns(), "mixture")

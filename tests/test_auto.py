@@ -75,14 +75,15 @@ ANYWAY = replace(AUTO, accept_red="the log is a copy of one that was audited")
 
 def test_where_nothing_can_be_identified_nothing_is_corrected():
     judged = verdict(evidence="red", ips="red", noise_corrected="red")
-    assert choose(ANYWAY, judged) == "naive"
-    found = decisions_of(judged, "naive", ANYWAY)
+    assert choose(ANYWAY, judged) == "cautious"
+    found = decisions_of(judged, "cautious", ANYWAY)
     assert found.why.startswith(
-        "The audit refuses every estimator, so nothing is corrected: feedback is taken"
+        "The audit refuses every estimator, so nothing is corrected: feedback is taken at its word, and "
+        "silence as one half."
     )
     assert ANYWAY.accept_red in found.why
     assert found.passed == tuple((name, f"{name} is not to be had.") for name in judged.estimators)
-    assert choose(ANYWAY, replace(judged, estimators={**judged.estimators, "choices": "red"})) == "naive"
+    assert choose(ANYWAY, replace(judged, estimators={**judged.estimators, "choices": "red"})) == "cautious"
 
 
 def test_choices_are_taken_as_they_come_where_there_is_nothing_else():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from unskew.estimators import (
     Columns,
     Counts,
+    cautious,
     classwise_ips,
     combine,
     doubly_robust,
@@ -36,6 +37,11 @@ def same(found, a, b):
 
 def test_naive_keeps_what_was_recorded():
     same(naive(LABEL, OBSERVED), [1, 1, 0], [1, 0, 0])
+
+
+def test_cautious_hears_half_a_like_in_silence():
+    same(cautious(LABEL, OBSERVED, 0.25), [1, 1, 0.25], [1, 0, 0.125])
+    same(cautious(LABEL, OBSERVED, 0), [1, 1, 0], [1, 0, 0])
 
 
 def test_noise_corrected_targets_leave_the_unit_interval():
@@ -146,6 +152,7 @@ def exchange(log):
 def call(estimator, log):
     names = {
         naive: (),
+        cautious: ("silence",),
         noise_corrected: ("fnr", "fpr"),
         ips: ("propensity", "fnr", "fpr"),
         snips: ("propensity", "fnr", "fpr"),
@@ -153,10 +160,14 @@ def call(estimator, log):
         doubly_robust: ("propensity", "imputation", "fnr", "fpr"),
         mixture: ("fnr", "fpr", "p1", "p0"),
     }
+    log = {**log, "silence": log["propensity"]}  # any number in [0, 1]
     return estimator(log["label"], log["observed"], **{name: log[name] for name in names[estimator]})
 
 
-@pytest.mark.parametrize("estimator", [naive, noise_corrected, ips, snips, classwise_ips, doubly_robust])
+SWAPPED = [naive, cautious, noise_corrected, ips, snips, classwise_ips, doubly_robust]
+
+
+@pytest.mark.parametrize("estimator", SWAPPED)
 @given(log=logs(selection="label"))
 def test_exchanging_the_slots_of_pairs_swaps_the_columns(estimator, log):
     log = {**log, "p1": np.clip(log["p1"], 0.1, 1), "p0": np.clip(log["p0"], 0.1, 1)}
@@ -182,7 +193,7 @@ def test_swapped_columns_have_the_same_loss_at_the_opposite_margin():
     assert other.a * np.logaddexp(0, back) - other.b * back == pytest.approx(loss)
 
 
-@pytest.mark.parametrize("estimator", [naive, ips, snips, doubly_robust, classwise_ips])
+@pytest.mark.parametrize("estimator", SWAPPED)
 @given(log=logs(), seed=st.integers(0, 99))
 def test_order_of_rows_does_not_matter(estimator, log, seed):
     order = np.random.default_rng(seed).permutation(len(log["label"]))
@@ -288,6 +299,11 @@ NEVER = "drop the row: nothing stands for it when it can never be observed"
             lambda: naive([np.nan, -1], [1, 1]),
             "label of row 0 (and of 1 more) is nan; it must be in [0, 1] where observed. "
             "1 is liked, or A won; 0 is not",
+        ),
+        (
+            lambda: cautious([1], [1], 2),
+            "silence of row 0 is 2.0; it must be in [0, 1]. "
+            "it is the weight of a silent row beside an answer",
         ),
         (
             lambda: naive([1], [2]),

@@ -22,7 +22,7 @@ from unskew.features import Hashing
 from unskew.pipeline.arms import LABELS
 from unskew.pipeline.auto import choose
 from unskew.pipeline.material import Material, judge
-from unskew.pipeline.recipes import FAMILY, NAIVE, RECIPES, UNSAFE, columns_inside, recipe_of
+from unskew.pipeline.recipes import FAMILY, RECIPES, UNCORRECTED, UNSAFE, columns_inside, recipe_of
 from unskew.pipeline.recipes.corrected import SHRINKAGE
 from unskew.pipeline.recipes.parts import cross_fitted, inside, predicted
 from unskew.pipeline.recipes.published import CORRECTIONS
@@ -108,6 +108,26 @@ def test_cap_on_the_weights_is_a_floor_under_the_propensity(thumbs):
     same(dr, estimators.clipped_doubly_robust(y, o, p, thumbs.evidence.q, fnr, fpr, cap=5), rows)
     with pytest.raises(ValueError, match=r"clipped_dr with a cap c is doubly_robust with a floor of 1 / c"):
         recipe_of("clipped_dr")
+
+
+def test_cautious_gives_all_silence_the_weight_of_all_answers(bare):
+    m = replace(bare, kinds={"naive": ("thumbs",)})
+    found, k = RECIPES["cautious"](m), m.examples.kind("thumbs")
+    rows, seen = m.usable[:, k], m.examples.observed[:, k] & m.usable[:, k]
+    assert_array_equal(found.columns.a[seen], 1)
+    assert_array_equal(found.columns.b[seen], m.examples.positive[seen, k])
+    assert_allclose(found.columns.a[rows & ~seen].sum(), seen.sum())
+    assert_allclose(found.columns.b[rows & ~seen], found.columns.a[rows & ~seen] / 2)
+    assert "lean towards 50 %" in found.warnings[0]
+
+
+def test_cautious_is_naive_where_nobody_is_silent(bare):
+    closed = bare.examples.closed & bare.examples.observed
+    m = replace(bare, examples=replace(bare.examples, closed=closed), kinds={"naive": ("thumbs",)})
+    found, plain = RECIPES["cautious"](m), RECIPES["naive"](m)
+    assert_array_equal(found.columns.b, plain.columns.b)
+    assert_array_equal(found.columns.a, plain.columns.a)
+    assert found.warnings == ()
 
 
 def test_imputation_is_the_head_of_evidence_on_every_row(material):
@@ -392,7 +412,7 @@ def test_hidden_fold_leaves_no_trace_of_its_gold_in_mrdr(thumbs):
 
 def test_every_recipe_has_a_name_for_a_person_and_a_family_that_is_judged():
     assert set(LABELS) == set(RECIPES)
-    judged = {*audit.FAMILIES, "choices", "strength", *one_sided.BINDS, *NAIVE, *UNSAFE, "gold"}
+    judged = {*audit.FAMILIES, "choices", "strength", *one_sided.BINDS, *UNCORRECTED, *UNSAFE, "gold"}
     assert {FAMILY.get(name, name) for name in RECIPES} == judged
 
 

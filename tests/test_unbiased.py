@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from unskew.estimators import (
     Columns,
+    cautious,
     classwise_ips,
     combine,
     doubly_robust,
@@ -158,6 +159,29 @@ def test_naive_is_biased_by_selection_and_flips(problem):
     liked, disliked = problem.liked * problem.p1, (1 - problem.liked) * problem.p0
     assert equal(mean.a, liked + disliked)
     assert equal(mean.b, liked * (1 - problem.fnr) + disliked * problem.fpr)
+
+
+@given(problems(selection="label"), st.fractions(0, 1, max_denominator=8))
+def test_cautious_target_is_what_was_recorded_where_all_answer_and_one_half_where_none_does(problem, silence):
+    mean = expected(lambda label, observed: cautious(label, observed, silence), problem)
+    _, zero, one = problem.chances().T
+    assert equal(mean.a, zero + one + silence * (1 - zero - one))
+    assert equal(mean.b, one + silence * (1 - zero - one) / 2)
+
+
+TENTHS = [Fraction(k, 10) for k in range(11)]
+
+
+@given(problems(rows=1, selection="label"))
+def test_silence_as_one_half_has_the_least_worst_error_over_all_that_the_silent_may_think(problem):
+    mean = expected(lambda label, observed: cautious(label, observed, 1), problem)
+    silent, _, one = problem.chances()[0]
+    middle = mean.b[0] / mean.a[0]
+
+    def worst(q):
+        return max((one + silent * share - q) ** 2 for share in (0, 1))  # the ends: it is convex in the share
+
+    assert worst(middle) == (silent / 2) ** 2 == min(worst(q) for q in (middle, *TENTHS))
 
 
 @given(problems())

@@ -12,6 +12,7 @@ a target t:
 and may leave [0, 1]. With q the imputation, P(true label = 1), the family is
 
     naive            a = o                           b = o label
+    cautious         a = o + s (1 - o)               b = o label + s (1 - o) / 2
     noise_corrected  a = o                           b = o t
     ips              a = o / p                       b = o t / p
     snips            a = o / p / mean(o / p)         b = a t
@@ -45,6 +46,7 @@ from unskew.estimators.bounded import (
 from unskew.estimators.checks import CAP, FLOOR, MIN_D
 from unskew.estimators.columns import Columns, Counts, Mixture, combine, ess, pairs_from_items, swap
 from unskew.estimators.family import (
+    cautious,
     classwise_ips,
     doubly_robust,
     ips,
@@ -80,6 +82,7 @@ __all__ = [
     "Strength",
     "adaptive_margin",
     "agreement",
+    "cautious",
     "classwise_ips",
     "clipped_doubly_robust",
     "clipped_ips",

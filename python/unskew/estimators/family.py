@@ -27,6 +27,36 @@ def naive(label: ArrayLike, observed: ArrayLike) -> Columns:
     return make(o, o * y)
 
 
+def cautious(label: ArrayLike, observed: ArrayLike, silence: ArrayLike) -> Columns:
+    """The recorded label where there is one, one half where there is none, with a smaller weight.
+
+        a = o + s (1 - o)      b = o label + s (1 - o) / 2
+
+    With p = P(observed) and r = P(recorded 1 | observed) the target is (p r + s (1 - p) / 2) /
+    (p + s (1 - p)): r where everybody answers, one half where nobody does. Nothing is unbiased here. With
+    s = 1 it is the midpoint of all that P(recorded 1, had everybody answered) can be, [p r, p r + 1 - p],
+    which of all predictions has the least worst squared error when nothing is known of the silent. Responses
+    then rank by likes minus dislikes, not by their ratio.
+
+    Args:
+        label: recorded label, read where observed. Shape [N], in [0, 1].
+        observed: 1 where feedback was given. Shape [N], 0 or 1.
+        silence: s, what a silent row weighs beside an answer, one number or one a row. In [0, 1]; 0 is
+            `naive`.
+
+    Raises:
+        ValueError: a shape or a value is not as described.
+
+    Source: the bounds are Manski's, "Nonparametric Bounds on Treatment Effects" (1990).
+    """
+    y, o, s = aligned(label, observed, silence=silence)
+    require(
+        (s >= 0) & (s <= 1), "silence", s, "in [0, 1]", "it is the weight of a silent row beside an answer"
+    )
+    weight = s * (1 - o)
+    return make(o + weight, o * y + weight / 2)
+
+
 def noise_corrected(
     label: ArrayLike, observed: ArrayLike, fnr: ArrayLike, fpr: ArrayLike, *, unsafe: bool = False
 ) -> Columns:

@@ -37,6 +37,7 @@ LABELS = {
     "nnpu": "positive feedback scaled to the share of liked responses (nnPU)",
     "implicit": "liking and activity from positive feedback (ImplicitRM)",
     "naive": "naive: thumbs and ratings as they come",
+    "cautious": "cautious: thumbs and ratings as they come, silence as one half",
     "naive_choices": "naive: choices as they come",
     "gold": "gold labels alone",
     "causalrm-ips": "CausalRM-IPS as published",

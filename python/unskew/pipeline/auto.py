@@ -9,7 +9,7 @@
 Nothing is decided here that the audit has not decided: an estimator that it refuses is never replaced in
 silence, and what was passed over is listed with the reason. Where it refuses every one and a person goes on
 all the same, nothing is corrected: a correction that rests on what the log cannot tell does harm as easily as
-good.
+good. Votes are taken at their word, and the less so the fewer people gave one (`estimators.cautious`).
 """
 
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ from unskew.audit import Verdict
 from unskew.noise import Noise
 from unskew.pipeline.config import Refused, TrainConfig
 from unskew.pipeline.material import Material
-from unskew.pipeline.recipes import FAMILY, NAIVE, PAIRWISE, UNSAFE, recipe_of
+from unskew.pipeline.recipes import FAMILY, PAIRWISE, UNCORRECTED, UNSAFE, recipe_of
 
 FOR = {
     "evidence": "It reads everything that was recorded, silence and gold labels included, and needs no error "
@@ -49,7 +49,7 @@ AT_ITS_WORD = (
     "Nothing is corrected: feedback is taken at its word. The model tells what those who give it record, "
     "which need not be what all users like."
 )
-"""A limit of a model that was trained by a naive recipe."""
+"""A limit of a model that was trained by a recipe that corrects nothing."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Decision:
 def choose(settings: TrainConfig, verdict: Verdict) -> str:
     """The estimator to train: the one asked for, or the first that the audit allows.
 
-    Where the audit allows none and `accept_red` says why to go on, `auto` takes feedback at its word
-    (`naive`, or `naive_choices` where no votes or ratings were logged); one asked for by name is trained.
+    Where the audit allows none and `accept_red` says why to go on, `auto` corrects nothing (`cautious`, or
+    `naive_choices` where no votes or ratings were logged); one asked for by name is trained.
 
     Raises:
         Refused: the audit refuses it and no reason is given to go on, or nothing can be taken at its word.
@@ -105,13 +105,13 @@ def choose(settings: TrainConfig, verdict: Verdict) -> str:
 
 
 def _uncorrected(verdict: Verdict) -> str:
-    """The recipe that takes the feedback of a log as it is.
+    """The recipe that takes the feedback of a log at its word.
 
     Raises:
         Refused: clicks, copies and the like are all there is, and one that did not happen is no dislike.
     """
     if set(verdict.estimators) - {"evidence", "choices"}:  # judged kind by kind: votes or ratings
-        return "naive"
+        return "cautious"
     if "choices" in verdict.estimators:
         return "naive_choices"
     raise Refused(
@@ -135,7 +135,7 @@ def decisions(
     """
     family = FAMILY.get(name, name)
     found = [estimator(verdict, settings, name)]
-    if family in FOR or name in NAIVE:
+    if family in FOR or name in UNCORRECTED:
         kinds = ["choice"] if name in PAIRWISE else material.offered_to(family)
         kinds = ["every kind"] if family == "evidence" else kinds  # together, not one by one
         found += [_rates(material, family, kind) for kind in kinds]
@@ -151,10 +151,11 @@ def estimator(verdict: Verdict, settings: TrainConfig, name: str) -> Decision:
         return Decision("estimator", "the whole log", name, f"It was asked for by name.{judged}")
     before = takewhile(lambda other: other != name, verdict.estimators)
     passed = tuple((other, _first(verdict, other)) for other in before)
-    if name in NAIVE:
+    if name in UNCORRECTED:
+        half = ", and silence as one half" if name == "cautious" else ""
         why = (
-            "The audit refuses every estimator, so nothing is corrected: feedback is taken at its word. "
-            f"It was trained all the same: {settings.accept_red}"
+            "The audit refuses every estimator, so nothing is corrected: feedback is taken at its word"
+            f"{half}. It was trained all the same: {settings.accept_red}"
         )
     else:
         why = f"{FOR.get(name, 'It is the first that the audit allows.')}{judged}"
@@ -168,7 +169,7 @@ def _first(verdict: Verdict, name: str) -> str:
 def _rates(m: Material, name: str, kind: str) -> Decision:
     """Where the error rates of a kind come from, for an estimator."""
     part, found = "error rates", m.rates.get(kind)
-    if name in NAIVE:
+    if name in UNCORRECTED:
         return Decision(part, kind, "none", "Feedback is taken at its word.")
     if name == "evidence":
         labels = int((~np.isnan(m.examples.gold)).sum())
@@ -188,7 +189,7 @@ def _rates(m: Material, name: str, kind: str) -> Decision:
 def _propensity(m: Material, name: str, kind: str) -> Decision:
     """What is known about who answers, for an estimator."""
     part, found = "propensity", m.propensities.get(kind)
-    if name in (*NAIVE, "noise_corrected"):
+    if name in (*UNCORRECTED, "noise_corrected"):
         return Decision(part, kind, "none", "Who answers is left alone.")
     if name == "evidence":
         why = "How often each class speaks is part of it, and may depend on the features."

@@ -44,7 +44,7 @@ class TrainConfig:
         compare: further recipes to train and show beside.
         recipes: settings of recipes, by name: `{ips: {floor: 0.1}, causalrm-dr: {corrected: true}}`.
         accept_red: why to train although the audit refuses; goes on the card. Where it refuses every
-            estimator, `auto` then corrects nothing (`naive`); one asked for by name is trained.
+            estimator, `auto` then corrects nothing (`cautious`); one asked for by name is trained.
         seed: every random choice follows from it.
     """
 

@@ -19,7 +19,7 @@ from unskew.pipeline.config import Refused, TrainConfig, featurizer
 from unskew.pipeline.ground import of_pairs, of_responses
 from unskew.pipeline.material import Material, Stage, judge
 from unskew.pipeline.notes import notes
-from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNSAFE, Recipe, Target, pairs, recipe_of
+from unskew.pipeline.recipes import NAIVE, PAIRWISE, UNCORRECTED, UNSAFE, Recipe, Target, pairs, recipe_of
 from unskew.pipeline.refute import refute
 from unskew.pipeline.run import SCALE, Unit, describe, plain, recovered, write_run
 from unskew.pipeline.store import keep_gold, open_material, quiet
@@ -195,7 +195,7 @@ def train(
         "weights": [weights(arm) for arm in arms if arm.role != "ideal"],
     }
     run["provenance"]["target"] = target
-    run["limits"] += [AT_ITS_WORD] if name in NAIVE else []
+    run["limits"] += [AT_ITS_WORD] if name in UNCORRECTED else []
     run["limits"] += [
         said if arm is ours else f"{arm.label}: {said}" for arm in arms for said in arm.target.warnings
     ]

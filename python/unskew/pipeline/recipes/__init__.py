@@ -17,6 +17,7 @@
     nnpu                  Brier     the same, P(liked) from gold, a risk that stays above zero
     implicit              logistic  the same by EM, P(happened | liked) from gold, or fitted with a warning
     naive                 Brier     labels as they are
+    cautious              Brier     the same, and silence as one half
     naive_choices         Brier     choices as they are
     gold                  Brier     gold labels alone
     causalrm-ips, -dr     logistic  the published algorithm, its nuisances included: unsafe
@@ -37,6 +38,7 @@ from unskew.pipeline.recipes.corrected import (
     DoublyRobust,
     Shrunk,
     Weighted,
+    cautious,
     classwise_ips,
     gold,
     naive,
@@ -54,6 +56,7 @@ __all__ = [
     "NAIVE",
     "PAIRWISE",
     "RECIPES",
+    "UNCORRECTED",
     "UNSAFE",
     "Recipe",
     "Target",
@@ -93,6 +96,7 @@ RECIPES: dict[str, Recipe] = {
     "nnpu": NonNegative(),
     "implicit": Implicit(),
     "naive": naive,
+    "cautious": cautious,
     "naive_choices": naive_choices,
     "gold": gold,
     "causalrm-ips": CausalRM(robust=False),
@@ -102,6 +106,9 @@ RECIPES: dict[str, Recipe] = {
 
 NAIVE = ("naive", "naive_choices")
 """Recipes that take feedback as it is."""
+
+UNCORRECTED = (*NAIVE, "cautious")
+"""Recipes that undo neither errors nor selection."""
 
 PAIRWISE = ("choices", "naive_choices", *STRENGTH)
 """Recipes that learn from comparisons alone: only the difference of two rewards means something."""

@@ -34,6 +34,27 @@ def naive(m: Material) -> Target:
     )
 
 
+LEANS = (
+    "Silence counts as half a like, all of it together as much as all answers: predictions lean towards "
+    "50 %, most where few people answer. Rank responses by them; they are no shares of liked responses."
+)
+"""What goes with every model of the recipe `cautious`, where there is silence."""
+
+
+def cautious(m: Material) -> Target:
+    """Labels as they are and silence as one half; all silence weighs as much as all answers, at most."""
+
+    def silent(name: str) -> Bools:
+        k = m.examples.kind(name)
+        return np.asarray(m.usable[:, k] & ~m.examples.observed[:, k])
+
+    def make(name: str, y: Floats, o: Bools) -> Columns:
+        return estimators.cautious(y, o, min(1.0, int(o.sum()) / max(int(silent(name).sum()), 1)))
+
+    leans = any(silent(name).any() for name in m.offered_to("naive"))
+    return Target(two_sided(m, "naive", make, trust=False), "brier", warnings=(LEANS,) if leans else ())
+
+
 def noise_corrected(m: Material) -> Target:
     """Flips undone, selection left alone."""
 
