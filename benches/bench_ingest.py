@@ -48,12 +48,12 @@ def job_store(log: str, out: str, memory: str | None = None) -> None:
 
 
 def job_parquet(log: str, out: str) -> None:
-    """Our own, and two tables of the store as Parquet, row by row beside each other."""
+    """Our own, and two tables of the store as folders of Parquet, row by row beside each other."""
     from unskew.export import export
 
     job_store(log, out)
     for table in ("impressions", "observations"):
-        export(f"{out}/store", f"{out}/{table}.parquet", form="parquet", table=table)
+        export(f"{out}/store", f"{out}/{table}", form="parquet", table=table)
 
 
 def answer_store(out: str) -> Found:
@@ -68,8 +68,8 @@ def answer_parquet(out: str) -> Found:
     """Read from our Parquet files."""
     import pyarrow.parquet as pq
 
-    told = pq.read_table(f"{out}/observations.parquet", columns=["live", "o_kinds", "pos_kinds"])
-    return counted(told, pq.read_table(f"{out}/impressions.parquet", columns=["response"]))
+    told = pq.read_table(f"{out}/observations", columns=["live", "o_kinds", "pos_kinds"])
+    return counted(told, pq.read_table(f"{out}/impressions", columns=["response"]))
 
 
 def counted(told: Any, texts: Any) -> Found:

@@ -46,3 +46,21 @@ def test_a_table_without_rows_has_its_columns(tmp_path):
     told = export.export(tmp_path / "store", tmp_path / "pairs.parquet", form="parquet", table="pairs")
     assert told["rows"] == 0
     assert "key_a" in pyarrow.parquet.read_table(tmp_path / "pairs.parquet").schema.names
+
+
+def test_a_name_without_an_ending_is_a_folder_with_a_file_for_each_part(tmp_path):
+    import pyarrow.parquet
+
+    for run in range(3):
+        events.ingest(write(tmp_path / f"{run}.jsonl", good(20, 100 * run)), tmp_path / "store")
+    one, folder = tmp_path / "rows.parquet", tmp_path / "deep" / "rows"
+    export.export(tmp_path / "store", one, form="parquet")
+    told = export.export(tmp_path / "store", folder, form="parquet")
+    files = sorted(folder.iterdir())
+    assert [file.name for file in files] == [f"part-0000{number}.parquet" for number in range(3)]
+    assert told == {"rows": 60, "bytes": sum(file.stat().st_size for file in files)}
+    assert pyarrow.parquet.read_table(folder).equals(pyarrow.parquet.read_table(one))
+    with pytest.raises(ValueError, match=r"rows is not empty; name a folder that is new or empty, or a file"):
+        export.export(tmp_path / "store", folder, form="parquet")
+    assert export.export(tmp_path / "store", tmp_path / "pairs", form="parquet", table="pairs")["rows"] == 0
+    assert "key_a" in pyarrow.parquet.read_table(tmp_path / "pairs").schema.names

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ FORMATS = ("jsonl", "csv", "parquet", "trl")
 STEP = 1 << 14
 """Least rows at a time, and in a row group of Parquet."""
 
+THREADS = min(os.cpu_count() or 1, 4)
+"""Files of a folder that are written at a time; each holds a few pieces in memory."""
+
 
 def export(
     store: "str | Path",
@@ -30,12 +34,15 @@ def export(
     """Write a table of a store, or debiased preference pairs.
 
     The row formats give every committed row back, erased ones excepted; binary keys become hexadecimal text.
+    Parquet goes to one file when its name has an ending; a name without one is a folder, and every part of
+    the table becomes a file in it, `THREADS` at a time.
+
     `trl` writes one line a pair with TRL's `prompt`, `chosen`, `rejected` and our columns beside them (see
     `debiased_pairs`); a trainer that does not know them ignores them.
 
     Args:
         store: store directory.
-        output: file to write.
+        output: file to write, or for Parquet a folder, new or empty.
         form: `jsonl`, `csv`, `parquet` or `trl`.
         table: which table the row formats write.
         accept_red: why `trl` pairs are wanted although the audit refuses their targets.
@@ -44,7 +51,7 @@ def export(
         rows and bytes written.
 
     Raises:
-        ValueError: unknown format or table; `trl` without usable pairs.
+        ValueError: unknown format or table; a folder that is not empty; `trl` without usable pairs.
     """
     if form not in FORMATS:
         raise ValueError(f"format is {form!r}; it must be one of {', '.join(FORMATS)}")
@@ -56,11 +63,13 @@ def export(
         return {"pairs": rows, "bytes": path.stat().st_size, **told}
     if table not in opened.ledger["parts"]:
         raise ValueError(f"table is {table!r}; this store has {', '.join(sorted(opened.ledger['parts']))}")
-    pieces = (_readable(_standing(piece)) for piece in _pieces(opened, table))
+    parts = [opened.path / part["path"] for part in opened.ledger["parts"][table]]
+    if form == "parquet" and not path.suffix:
+        return _write_folder(path, parts)
     if form == "jsonl":
-        rows = _write_lines(path, (row for piece in pieces for row in piece.to_pylist()))
+        rows = _write_lines(path, (row for piece in _pieces(parts) for row in piece.to_pylist()))
     else:
-        rows = _write_columns(path, pieces, form)
+        rows = _write_columns(path, parts, form)
     return {"rows": rows, "bytes": path.stat().st_size}
 
 
@@ -112,21 +121,21 @@ def _write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> int:
     return count
 
 
-def _pieces(store: Store, table: str) -> "Iterator[pa.Table]":
-    """The rows of a table, some at a time, at least once; read, not mapped, so that memory holds no more."""
+def _pieces(parts: Sequence[Path]) -> "Iterator[pa.Table]":
+    """The rows of parts, some at a time, at least once; read, not mapped, so that memory holds no more."""
     import pyarrow as pa
 
     held: list[pa.RecordBatch] = []
     schema = pa.schema([])
-    for part in store.ledger["parts"][table]:
-        with pa.OSFile(str(store.path / part["path"])) as source, pa.ipc.open_stream(source) as batches:
+    for part in parts:
+        with pa.OSFile(str(part)) as source, pa.ipc.open_stream(source) as batches:
             schema = batches.schema
             for batch in batches:
                 held.append(batch)
                 if sum(map(len, held)) >= STEP:
-                    yield pa.Table.from_batches(held)
+                    yield _readable(_standing(pa.Table.from_batches(held)))
                     held = []
-    yield pa.Table.from_batches(held, schema)
+    yield _readable(_standing(pa.Table.from_batches(held, schema)))
 
 
 def _standing(table: "pa.Table") -> "pa.Table":
@@ -134,15 +143,29 @@ def _standing(table: "pa.Table") -> "pa.Table":
     import pyarrow.compute as pc
 
     names = [name for name in ("response_id", "event_id") if name in table.schema.names][-1:]
-    return table.filter(pc.not_equal(table[names[0]], "")) if names else table
+    if not names or not pc.any(pc.equal(table[names[0]], "")).as_py():
+        return table  # as it is: a filter copies every text
+    return table.filter(pc.not_equal(table[names[0]], ""))
 
 
-def _write_columns(path: Path, pieces: "Iterator[pa.Table]", form: str) -> int:
+def _write_folder(folder: Path, parts: Sequence[Path]) -> dict[str, Any]:
+    """Parquet, a file for each part, in the order of their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; name a folder that is new or empty, or a file: x.parquet")
+    files = [folder / f"part-{number:05}.parquet" for number in range(len(parts))]
+    with ThreadPoolExecutor(THREADS) as pool:
+        rows = pool.map(lambda part, file: _write_columns(file, [part], "parquet"), parts, files)
+        return {"rows": sum(rows), "bytes": sum(file.stat().st_size for file in files)}
+
+
+def _write_columns(path: Path, parts: Sequence[Path], form: str) -> int:
     """CSV or Parquet, piece by piece; there is at least one."""
     import pyarrow.csv
     import pyarrow.parquet
 
     writers = {"csv": pyarrow.csv.CSVWriter, "parquet": pyarrow.parquet.ParquetWriter}
+    pieces = _pieces(parts)
     first = next(pieces)
     rows = 0
     with writers[form](path, first.schema) as writer:

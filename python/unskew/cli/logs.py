@@ -167,7 +167,7 @@ def compact(store: StoreArgument, as_json: JsonFlag = False) -> None:
 @app.command()
 def export(
     store: StoreArgument,
-    output: Annotated[Path, typer.Option("--out", help="File to write.")],
+    output: Annotated[Path, typer.Option("--out", help="File to write; for Parquet also a folder.")],
     form: Annotated[
         str, typer.Option("--format", help="jsonl, csv, parquet (rows back) or trl (debiased pairs).")
     ] = "jsonl",
