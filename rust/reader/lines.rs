@@ -15,10 +15,11 @@ static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
 /// How many of them are kept.
 const SPARES: usize = 8;
 
-/// Bytes to be overwritten, perhaps none.
+/// Bytes to be overwritten, perhaps none; with room for what the chunk before left over, so that it need not grow.
 fn spare() -> Vec<u8> {
     let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-    spare.pop().unwrap_or_default()
+    let spare = spare.pop();
+    spare.unwrap_or_else(|| Vec::with_capacity(CHUNK + CHUNK / 4))
 }
 
 /// Keeps the memory of a chunk for the next one.
