@@ -216,10 +216,12 @@ def test_hopeless_log_without_gold_is_red_refused_and_the_reason_for_going_on_is
     card = RewardModel.load(tmp_path / "run" / "model").card
     assert card["provenance"]["accept_red"]
     assert run["truth"] is None
-    assert (run["estimator"], [arm["role"] for arm in run["arms"]]) == ("naive", ["naive"])
-    assert any(said.startswith("Nothing is corrected") for said in card["limits"])
+    assert (run["estimator"], [arm["role"] for arm in run["arms"]]) == ("cautious", ["naive", "naive"])
+    for words in ("Nothing is corrected", "Silence counts as half a like"):
+        assert any(said.startswith(words) for said in card["limits"])
     page = report.write(tmp_path / "run", tmp_path / "report.html").read_text("utf-8")
     assert "The audit refuses every estimator, so nothing is corrected" in page
+    assert "corrected by unskew" not in page
     with pytest.raises(pipeline.Refused, match="error rates of thumbs are unknown"):
         pipeline.train(hopeless, tmp_path / "other", replace(settings, estimator="ips"))
 

@@ -10,7 +10,7 @@ from unskew.data import Choices, Examples
 from unskew.estimators import Mixture, ess
 from unskew.pipeline.config import TrainConfig
 from unskew.pipeline.material import Material
-from unskew.pipeline.recipes import NAIVE, UNSAFE, Recipe, Target, columns_inside, recipe_of
+from unskew.pipeline.recipes import UNCORRECTED, UNSAFE, Recipe, Target, columns_inside, recipe_of
 from unskew.rates import Floats, design_weight
 from unskew.reward import HeadFit, fit_head
 
@@ -110,7 +110,7 @@ def train_arm(
         found = _train(part, columns_inside(part, make(part)), settings, decay=decay)
         held = ~part.inside
         rows[held] = found.head(material.X[held])
-    known = "naive" if name in NAIVE else "unsafe" if name in UNSAFE else "ours"
+    known = "naive" if name in UNCORRECTED else "unsafe" if name in UNSAFE else "ours"
     told = ", ".join(f"{setting}: {value}" for setting, value in settings.recipes.get(name, {}).items())
     label = LABELS.get(name, name) + (f" ({told})" if told else "")
     return Arm(name, label, role or known, fit, target, rows)

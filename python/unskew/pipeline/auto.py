@@ -39,7 +39,7 @@ FOR = {
 
 LOSS = {
     "mixture": "Evidence is a likelihood, and this loss is bounded whatever the log-likelihood ratio.",
-    "brier": "Corrected labels may lie outside [0, 1]; the Brier score stays bounded and unbiased with them.",
+    "brier": "It is bounded, and unbiased with corrected labels too, which may lie outside [0, 1].",
     "logistic": "The loss of its paper.",
 }
 """What speaks for a loss."""
