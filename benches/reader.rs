@@ -22,13 +22,14 @@ use arrow_schema::ArrowError;
 use flate2::bufread::MultiGzDecoder;
 use unskew::error::Error as Fault;
 use unskew::event::row::Texts;
+use unskew::fan;
 use unskew::key::Secret;
 use unskew::reader::arena::Arena;
 use unskew::reader::chunk::{self, What, Work};
+use unskew::reader::input;
 use unskew::reader::json::{self, Field, Value};
 use unskew::reader::line::{Parser, Row};
 use unskew::reader::lines::{self, Piece, Pieces};
-use unskew::reader::{fan, input};
 use unskew::store::facts::{Events, Impressions, Lineage};
 
 const READ: usize = 1 << 20;

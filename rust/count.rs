@@ -171,6 +171,26 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Counts a live impression.
+    pub fn see(&mut self, closed: bool, observed: bool, [seen, positive, negative]: [u32; 3]) {
+        self.n_exp += 1;
+        if !closed {
+            return;
+        }
+        self.n_closed += 1;
+        self.n_obs += u64::from(observed);
+        let tables = [
+            &mut self.n_obs_by_kind,
+            &mut self.n_pos_by_kind,
+            &mut self.n_neg_by_kind,
+        ];
+        for (table, mask) in tables.into_iter().zip([seen, positive, negative]) {
+            for (count, kind) in table.iter_mut().zip(Kind::ALL) {
+                *count += u64::from(mask & kind.mask() != 0);
+            }
+        }
+    }
+
     /// Adds the counts of other rows.
     pub fn add(&mut self, other: &Self) {
         self.n_exp += other.n_exp;
@@ -248,35 +268,6 @@ impl Cells {
             .get(stratum as usize)
             .copied()
             .unwrap_or_default()
-    }
-
-    /// Counts a live impression.
-    pub fn add(
-        &mut self,
-        cell: u32,
-        closed: bool,
-        observed: bool,
-        [seen, positive, negative]: [u32; 3],
-    ) {
-        let Some(counts) = self.counts.get_mut(cell as usize) else {
-            return;
-        };
-        counts.n_exp += 1;
-        if !closed {
-            return;
-        }
-        counts.n_closed += 1;
-        counts.n_obs += u64::from(observed);
-        let tables = [
-            &mut counts.n_obs_by_kind,
-            &mut counts.n_pos_by_kind,
-            &mut counts.n_neg_by_kind,
-        ];
-        for (table, mask) in tables.into_iter().zip([seen, positive, negative]) {
-            for (count, kind) in table.iter_mut().zip(Kind::ALL) {
-                *count += u64::from(mask & kind.mask() != 0);
-            }
-        }
     }
 }
 

@@ -4,8 +4,9 @@
 //! |---|---|
 //! | [`error`] | the one error type of the crate |
 //! | [`event`] | kinds of feedback, reasons to refuse a line, typed rows, times and values |
+//! | [`fan`] | work on several threads, results in order |
 //! | [`key`] | the secret behind pseudonyms and ids |
-//! | [`reader`] | bytes to rows: inputs, lines, strict JSON, ordered threads |
+//! | [`reader`] | bytes to rows: inputs, lines, strict JSON |
 //! | [`join`] | which row stands, what feedback is about, observations, pairs, the digest |
 //! | [`spill`] | what a run holds on disk when its memory is spent: files, sorting, known keys |
 //! | [`count`] | exact counters |
@@ -19,6 +20,7 @@ pub mod count;
 mod dice;
 pub mod error;
 pub mod event;
+pub mod fan;
 pub mod ingest;
 pub mod join;
 pub mod key;

@@ -1,10 +1,10 @@
-//! Bytes to typed rows: inputs and decompression, line-aligned chunks, strict JSON, ordered threads.
+//! Bytes to typed rows: inputs and decompression, line-aligned chunks, strict JSON.
 //!
 //! `input` opens a file, `packed` or not, and knows how far it was read before, `lines` cuts its bytes into chunks of
 //! whole lines, `quick` finds the fields of a line that is as most are by the steps of `cursor`, `json` and `strict` those
-//! of any line or why it is refused, `line`, `rows` and `typed` give them types and leave texts in the `arena`, `chunk`
-//! does that for a whole chunk, and `fan` runs chunks on several threads while keeping their order. `tree` has all values
-//! of a line, and `orders` what is known about its keys from lines before.
+//! of any line or why it is refused, `line`, `rows` and `typed` give them types and leave texts in the `arena`, and
+//! `chunk` does that for a whole chunk. `tree` has all values of a line, and `orders` what is known about its keys from
+//! lines before.
 //!
 //! Other formats become such lines: `records` cuts bytes where `array` finds the elements of a JSON array or `csv` the
 //! records of a table in text, `table` has the rows of Arrow tables, and `object` writes cells and values as JSON.
@@ -16,7 +16,6 @@ mod brackets;
 pub mod chunk;
 pub mod csv;
 mod cursor;
-pub mod fan;
 pub mod input;
 pub mod json;
 pub mod line;

@@ -99,7 +99,9 @@ impl Run<'_> {
         let mut ends = parts.impressions.iter().map(|part| part.rows);
         let (mut row, mut end) = (0, ends.next().unwrap_or(0));
         let done = self.done;
-        let derived = derive(&mut self.state, &windows, &mut || progress(done), |seen| {
+        let threads = self.options.threads;
+        let mut tick = || progress(done);
+        let derived = derive(&mut self.state, &windows, threads, &mut tick, |seen| {
             while row == end && end > 0 {
                 observations.cut()?;
                 (row, end) = (0, ends.next().unwrap_or(0));

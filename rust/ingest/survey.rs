@@ -300,7 +300,13 @@ impl Look<'_> {
             lateness: self.options.lateness,
             watermark: watermark.unwrap_or(i64::MIN / 2),
         };
-        let derived = derive(&mut self.state, &windows, &mut || Ok(()), |_| Ok(()))?;
+        let derived = derive(
+            &mut self.state,
+            &windows,
+            self.options.threads,
+            &mut || Ok(()),
+            |_| Ok(()),
+        )?;
         let owned = |counts: Named| {
             counts
                 .into_iter()

@@ -4,7 +4,7 @@ use super::derive::{Observation, moments_of};
 use super::log::LoggedShown;
 use super::meet::{GIVEN, given_of};
 use super::priors::{Moment, PRIOR, prior_of};
-use super::sums::Sums;
+use super::sums::{Frame, Sums};
 use crate::error::Result;
 use crate::event::row::Key;
 use crate::spill::bytes::Reader;
@@ -35,7 +35,8 @@ pub fn observe(
     rows: impl Iterator<Item = Result<(u32, Option<LoggedShown>)>>,
     given: Merge<'_, GIVEN>,
     counts: Merge<'_, PRIOR>,
-    sums: &mut Sums<'_>,
+    frame: Frame<'_>,
+    sums: &mut Sums,
     mut emit: impl FnMut(&Observation) -> Result<()>,
 ) -> Result<()> {
     let (mut given, mut counts) = (Beside::new(given), Beside::new(counts));
@@ -47,7 +48,9 @@ pub fn observe(
             continue;
         };
         let before = count.first().map_or([0; 2], prior_of);
-        emit(&sums.row(&known.shown, mine.iter().map(given_of), before))?;
+        let seen = frame.see(&known.shown, mine.iter().map(given_of), before);
+        sums.add(&seen);
+        emit(&seen.row)?;
     }
     Ok(())
 }

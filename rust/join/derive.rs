@@ -1,5 +1,8 @@
 //! What the log says about every response, and the digest: a function of the state, never of how it came about.
 
+use std::cell::RefCell;
+use std::cmp::Ordering;
+
 use super::attribute::{Groups, Joined, Windows, attribute};
 use super::held::Rows;
 use super::observe::Given;
@@ -7,16 +10,20 @@ pub use super::observe::Observation;
 use super::pairs::{self, Candidate, Pair, Pairing};
 use super::passes::pass;
 use super::priors::{Moment, priors};
-use super::sums::{Named, Sums, Tally};
+use super::sums::{Frame, Named, Sums, Tally};
 use super::{Shown, State};
 use crate::count::Cells;
 use crate::error::Result;
 use crate::event::row::{Digest, Key};
 use crate::event::{Kind, Side};
+use crate::fan;
 use crate::spill::sorter::{Sorted, Sorter};
 
 /// Rows between two ticks.
 pub(super) const OFTEN: u32 = 1 << 14;
+
+/// Rows that a thread looks at in one go.
+const STRETCH: u32 = 1 << 12;
 
 /// Everything derived from the state, the observations excepted, which are handed out row by row.
 pub struct Derived {
@@ -51,21 +58,27 @@ impl Derived {
 }
 
 /// Derives the observations of all rows, in order, and everything else. `tick` is called now and then; an error it
-/// returns stops the work.
+/// returns stops the work. Nothing depends on the number of threads.
 pub fn derive(
     state: &mut State,
     windows: &Windows,
+    threads: usize,
     tick: &mut dyn FnMut() -> Result<()>,
     mut emit: impl FnMut(&Observation) -> Result<()>,
 ) -> Result<Derived> {
     if state.logs.is_some() {
         return pass(state, windows, tick, emit);
     }
-    let (rows, strata) = (&state.rows, &state.strata);
+    let (rows, strata, threads) = (&state.rows, &state.strata, threads.max(1));
     let groups = Groups::new(rows);
-    let mut tally = Tally::default();
-    let (hits, choices) = join(rows, windows, &groups, &mut tally);
-    let priors = looked_back(rows, &hits)?;
+    let Told {
+        hits,
+        choices,
+        mut tally,
+    } = join(rows, windows, &groups, threads)?;
+    tick()?;
+    let priors = looked_back(rows, &hits, threads)?;
+    tick()?;
     let mut in_use = vec![false; strata.all.len()];
     for row in rows.shown.standing() {
         let stratum = rows.response(row).map(|shown| shown.stratum as usize);
@@ -73,26 +86,49 @@ pub fn derive(
             *used = true;
         }
     }
-    let mut sums = Sums::new(strata, windows, tally.cells(strata, &in_use));
-    let mut hits = hits.as_slice();
-    for row in 0..rows.shown.len() as u32 {
-        let (mine, rest) = hits.split_at(hits.partition_point(|hit| hit.row <= row));
-        hits = rest;
-        if row % OFTEN == 0 {
-            tick()?;
-        }
-        let Some(shown) = rows.response(row).filter(|_| rows.shown.live(row)) else {
-            emit(&Observation::default())?;
-            continue;
+    let cells = tally.cells(strata, &in_use);
+    let frame = Frame {
+        strata,
+        windows,
+        cells: &cells,
+    };
+    let see = |(from, to): (u32, u32)| {
+        let mut along = Along::from(from, &hits);
+        let see = |row| {
+            let mine = along.of(row);
+            let shown = rows.response(row).filter(|_| rows.shown.live(row))?;
+            let prior = priors.get(row as usize).copied().unwrap_or_default();
+            Some(frame.see(&shown, given(rows, mine), prior))
         };
-        let given = mine.iter().filter_map(|hit| rows.event(hit.event));
-        let prior = priors.get(row as usize).copied().unwrap_or_default();
-        emit(&sums.row(&shown, given.map(|event| Given::of(&event)), prior))?;
-    }
+        (from..to).map(see).collect::<Vec<_>>()
+    };
+    let mut sums = Sums::new(&cells);
+    let count = rows.shown.len() as u32;
+    let tick = RefCell::new(tick);
+    fan::ordered(
+        vec![see; threads],
+        |give| {
+            let mut stretches = (0..count).step_by(STRETCH as usize);
+            stretches.all(|from| give((from, count.min(from.saturating_add(STRETCH)))));
+        },
+        |stretch| {
+            (tick.borrow_mut())()?;
+            for seen in stretch {
+                let Some(seen) = seen else {
+                    emit(&Observation::default())?;
+                    continue;
+                };
+                sums.add(&seen);
+                emit(&seen.row)?;
+            }
+            Ok(())
+        },
+        || (tick.borrow_mut())(),
+    )?;
     for event in rows.events.standing().filter_map(|row| rows.event(row)) {
         sums.digest.add(event.content);
     }
-    let mut pairing = Pairing::new(strata, windows, &sums.cells, None);
+    let mut pairing = Pairing::new(strata, windows, &cells, None);
     for group in groups.requests(rows) {
         let candidate = |row: &u32| Some(Candidate::of(*row, &rows.response(*row)?));
         let mut candidates: Vec<_> = group.iter().filter_map(candidate).collect();
@@ -109,7 +145,7 @@ pub fn derive(
     }
     tally.unpaired([pairing.wide, pairing.lost]);
     let pairs = pairing.found.sorted()?;
-    Ok(sums.done(tally, pairs))
+    Ok(sums.done(cells, tally, pairs))
 }
 
 /// An attributed event.
@@ -119,36 +155,86 @@ struct Hit {
     event: u32,
 }
 
-/// Users' feedback on responses by row, kind and time, and their choices by request and time.
-fn join(
-    rows: &Rows,
-    windows: &Windows,
-    groups: &Groups,
-    tally: &mut Tally,
-) -> (Vec<Hit>, Vec<u32>) {
-    let (mut hits, mut choices) = (Vec::new(), Vec::new());
-    for at in rows.events.standing() {
-        let Some(event) = rows.event(at) else {
-            continue;
-        };
-        tally.event(&event, rows.events.origin(at).1);
-        let joined = attribute(rows, groups, windows, at, &event);
-        tally.joined(at, &event, joined);
-        match joined {
-            Joined::Attributed { .. } if !event.by_user => {}
-            Joined::Attributed { .. } if event.kind == Kind::Choice => choices.push(at),
-            Joined::Attributed { row, .. } => hits.push(Hit { row, event: at }),
-            _ => {}
+/// What is known about the events.
+#[derive(Default)]
+struct Told {
+    /// Users' feedback on responses, by row, kind and time.
+    hits: Vec<Hit>,
+    /// Users' choices, by request and time.
+    choices: Vec<u32>,
+    tally: Tally,
+}
+
+/// What each event is about, a stretch of them a thread.
+fn join(rows: &Rows, windows: &Windows, groups: &Groups, threads: usize) -> Result<Told> {
+    let count = rows.events.len();
+    let told = fan::shares(threads, |share| {
+        let bound = |share: usize| (count * share / threads) as u32;
+        let mut told = Told::default();
+        for at in (bound(share)..bound(share + 1)).filter(|at| rows.events.live(*at)) {
+            let Some(event) = rows.event(at) else {
+                continue;
+            };
+            told.tally.event(&event, rows.events.origin(at).1);
+            let joined = attribute(rows, groups, windows, at, &event);
+            told.tally.joined(at, &event, joined);
+            match joined {
+                Joined::Attributed { .. } if !event.by_user => {}
+                Joined::Attributed { .. } if event.kind == Kind::Choice => told.choices.push(at),
+                Joined::Attributed { row, .. } => told.hits.push(Hit { row, event: at }),
+                _ => {}
+            }
         }
+        told.hits
+            .sort_unstable_by(|one, other| in_order(rows, one, other));
+        Ok(told)
+    })?;
+    let mut all = Told::default();
+    for more in told {
+        all.hits.extend(more.hits);
+        all.choices.extend(more.choices);
+        all.tally.add(more.tally);
     }
-    let event = |hit: u32| rows.event(hit);
-    hits.sort_unstable_by(|one, other| {
-        let order = |hit: &Hit| rows.order(hit.event);
-        let rows = one.row.cmp(&other.row);
-        rows.then_with(|| order(one).cmp(&order(other)))
+    all.hits.sort_by(|one, other| in_order(rows, one, other)); // merges what is sorted
+    all.choices.sort_unstable_by_key(|at| {
+        let event = rows.event(*at);
+        event.map(|e| (e.target, e.at, e.received_at, e.key))
     });
-    choices.sort_unstable_by_key(|at| event(*at).map(|e| (e.target, e.at, e.received_at, e.key)));
-    (hits, choices)
+    Ok(all)
+}
+
+fn in_order(rows: &Rows, one: &Hit, other: &Hit) -> Ordering {
+    let order = |hit: &Hit| rows.order(hit.event);
+    let row = one.row.cmp(&other.row);
+    row.then_with(|| order(one).cmp(&order(other)))
+}
+
+/// Hits along the rows.
+struct Along<'a>(&'a [Hit]);
+
+impl<'a> Along<'a> {
+    /// Those of rows from this one on.
+    fn from(row: u32, hits: &'a [Hit]) -> Self {
+        Self(hits.split_at(hits.partition_point(|hit| hit.row < row)).1)
+    }
+
+    /// Those of a row; a later call can only be about a later row.
+    fn of(&mut self, row: u32) -> &'a [Hit] {
+        let count = |test: fn(&u32, &u32) -> bool, hits: &[Hit]| {
+            hits.iter().take_while(|hit| test(&hit.row, &row)).count()
+        };
+        let rest = self.0.split_at(count(u32::lt, self.0)).1;
+        let (mine, rest) = rest.split_at(count(u32::eq, rest));
+        self.0 = rest;
+        mine
+    }
+}
+
+/// What hits say.
+fn given(rows: &Rows, hits: &[Hit]) -> impl Iterator<Item = Given> {
+    hits.iter()
+        .filter_map(|hit| rows.event(hit.event))
+        .map(|event| Given::of(&event))
 }
 
 /// The last choice made in the request of these rows.
@@ -160,28 +246,35 @@ fn last_choice(rows: &Rows, choices: &[u32], group: &[u32]) -> Option<u32> {
     (target(last) == request).then_some(*last)
 }
 
-/// The priors of every row.
-fn looked_back(rows: &Rows, hits: &[Hit]) -> Result<Vec<[u32; 2]>> {
-    let mut moments = Sorter::new(None);
-    let mut hits = hits;
-    for row in rows.shown.standing() {
-        let (mine, rest) = hits.split_at(hits.partition_point(|hit| hit.row <= row));
-        hits = rest;
-        let Some(shown) = rows.response(row).filter(|s| s.user != Key::default()) else {
-            continue;
-        };
-        let given = mine.iter().filter_map(|hit| rows.event(hit.event));
-        for moment in moments_of(row, &shown, given.map(|event| Given::of(&event))) {
-            moments.push(moment.record())?;
+/// The priors of every row, a share of the users a thread.
+fn looked_back(rows: &Rows, hits: &[Hit], threads: usize) -> Result<Vec<[u32; 2]>> {
+    let shares = fan::shares(threads, |share| {
+        let (mut moments, mut along) = (Sorter::new(None), Along(hits));
+        for row in rows.shown.standing() {
+            let mine = along.of(row);
+            let Some(shown) = rows.response(row).filter(|s| s.user != Key::default()) else {
+                continue;
+            };
+            if shown.user.head() as usize % threads != share {
+                continue;
+            }
+            for moment in moments_of(row, &shown, given(rows, mine)) {
+                moments.push(moment.record())?;
+            }
         }
-    }
+        let mut found = Vec::new();
+        priors(moments.sorted()?.iter(), |row, counts| {
+            found.push((row, counts));
+            Ok(())
+        })?;
+        Ok(found)
+    })?;
     let mut found = vec![[0; 2]; rows.shown.len()];
-    priors(moments.sorted()?.iter(), |row, counts| {
+    for (row, counts) in shares.into_iter().flatten() {
         if let Some(place) = found.get_mut(row as usize) {
             *place = counts;
         }
-        Ok(())
-    })?;
+    }
     Ok(found)
 }
 

@@ -17,7 +17,7 @@ use super::log::{LoggedEvent, LoggedShown, Logs};
 use super::meet::{GIVEN, JOINED, Meeting, shown, told};
 use super::pairs::Pairing;
 use super::priors::{PRIOR, prior, priors};
-use super::sums::{Sums, Tally};
+use super::sums::{Frame, Sums, Tally};
 use super::{About, State};
 use crate::error::{Error, Result};
 use crate::event::row::Digest;
@@ -64,9 +64,10 @@ pub(super) fn pass(
         }
         Ok(())
     })?;
-    let mut sums = Sums::new(strata, windows, tally.cells(strata, &in_use));
+    let cells = tally.cells(strata, &in_use);
+    let mut sums = Sums::new(&cells);
     sums.digest = digest;
-    let pairing = Pairing::new(strata, windows, &sums.cells, Some(place));
+    let pairing = Pairing::new(strata, windows, &cells, Some(place));
     let mut second = Meeting::new(windows, pairing, Sorter::new(Some(place)), &mut tally);
     for record in records.sorted()?.iter() {
         tick()?;
@@ -80,11 +81,23 @@ pub(super) fn pass(
 
     let counts = look_back(logs, place, &given, &mut tick)?;
     let rows = logs.responses();
-    observe(rows, given.iter(), counts.iter(), &mut sums, |seen| {
-        tick()?;
-        emit(seen)
-    })?;
-    Ok(sums.done(tally, pairs))
+    let frame = Frame {
+        strata,
+        windows,
+        cells: &cells,
+    };
+    observe(
+        rows,
+        given.iter(),
+        counts.iter(),
+        frame,
+        &mut sums,
+        |seen| {
+            tick()?;
+            emit(seen)
+        },
+    )?;
+    Ok(sums.done(cells, tally, pairs))
 }
 
 /// The first pass: one record for each key by which a live row can be met.

@@ -11,7 +11,7 @@ use super::observe::{Given, Observation, observe};
 use super::pairs;
 use super::{About, Event, Shown};
 use crate::count::{Cells, Counts, Strata, len_bucket};
-use crate::event::row::Digest;
+use crate::event::row::{Digest, Key};
 use crate::event::time::hour_of_week;
 use crate::event::{ALL_KINDS, Kind, Side};
 use crate::spill::sorter::Sorted;
@@ -119,12 +119,53 @@ impl Tally {
     }
 }
 
+/// What the observation of a response follows from, its feedback excepted.
+#[derive(Clone, Copy)]
+pub struct Frame<'a> {
+    /// Strata of all rows.
+    pub strata: &'a Strata,
+    /// Times that decide.
+    pub windows: &'a Windows,
+    /// Their cells.
+    pub cells: &'a Cells,
+}
+
+/// The observation of a live row, and what the sums take from it.
+pub struct Seen {
+    /// Observation.
+    pub row: Observation,
+    hashes: [Key; 2],
+    unknown: bool,
+}
+
+impl Frame<'_> {
+    /// The observation of a live row; `given` is sorted by kind and time.
+    pub fn see(&self, shown: &Shown, given: impl Iterator<Item = Given>, prior: [u32; 2]) -> Seen {
+        let (stratum, windows) = (shown.stratum, self.windows);
+        let mut row = observe(given, shown.shown_at);
+        row.offered = self.cells.offered(stratum);
+        row.closed = windows.closed(shown.shown_at);
+        row.closed_kinds = if row.closed { ALL_KINDS } else { 0 };
+        row.age_ms = (windows.watermark - shown.shown_at).div_euclid(1000);
+        row.cell = self.cells.cell(stratum);
+        let known = self.strata.all.get(stratum as usize);
+        row.len_bucket = known.map_or(len_bucket(0), |stratum| stratum.len_bucket);
+        row.hour_of_week = hour_of_week(shown.shown_at);
+        [row.user_prior_exp, row.user_prior_obs] = prior;
+        row.live = true;
+        Seen {
+            hashes: [shown.content, row.hash(shown.key)],
+            unknown: self.strata.offer_unknown(stratum),
+            row,
+        }
+    }
+}
+
 /// Sums over the live impressions.
-pub struct Sums<'a> {
-    strata: &'a Strata,
-    windows: &'a Windows,
-    /// Counters.
-    pub cells: Cells,
+#[derive(Default, Serialize, Deserialize)]
+pub struct Sums {
+    /// Counters, by cell.
+    counts: Vec<Counts>,
     /// The digest so far.
     pub digest: Digest,
     impressions: u64,
@@ -132,88 +173,60 @@ pub struct Sums<'a> {
     unknown: u64,
 }
 
-/// Sums over some of the rows.
-#[derive(Serialize, Deserialize)]
-pub struct Summed {
-    counts: Vec<Counts>,
-    digest: Digest,
-    live: [u64; 3],
-}
-
-impl<'a> Sums<'a> {
-    /// Over nothing.
-    pub fn new(strata: &'a Strata, windows: &'a Windows, cells: Cells) -> Self {
+impl Sums {
+    /// Over nothing, in these cells.
+    pub fn new(cells: &Cells) -> Self {
         Self {
-            strata,
-            windows,
-            cells,
-            digest: Digest::default(),
-            impressions: 0,
-            silent: 0,
-            unknown: 0,
+            counts: vec![Counts::default(); cells.keys.len()],
+            ..Self::default()
         }
     }
 
-    /// The observation of a live row, added; `given` is sorted by kind and time.
-    pub fn row(
+    /// Adds a row.
+    pub fn add(
         &mut self,
-        shown: &Shown,
-        given: impl Iterator<Item = Given>,
-        prior: [u32; 2],
-    ) -> Observation {
-        let (stratum, windows) = (shown.stratum, self.windows);
-        let mut seen = observe(given, shown.shown_at);
-        seen.offered = self.cells.offered(stratum);
-        seen.closed = windows.closed(shown.shown_at);
-        seen.closed_kinds = if seen.closed { ALL_KINDS } else { 0 };
-        seen.age_ms = (windows.watermark - shown.shown_at).div_euclid(1000);
-        seen.cell = self.cells.cell(stratum);
-        let known = self.strata.all.get(stratum as usize);
-        seen.len_bucket = known.map_or(len_bucket(0), |stratum| stratum.len_bucket);
-        seen.hour_of_week = hour_of_week(shown.shown_at);
-        [seen.user_prior_exp, seen.user_prior_obs] = prior;
-        seen.live = true;
-        self.cells.add(
-            seen.cell,
-            seen.closed,
-            seen.o,
-            [seen.o_kinds, seen.pos_kinds, seen.neg_kinds],
-        );
-        self.unknown += u64::from(self.strata.offer_unknown(stratum));
-        self.impressions += 1;
-        self.silent += u64::from(seen.o_kinds == 0);
-        self.digest.add(shown.content);
-        self.digest.add(seen.hash(shown.key));
-        seen
-    }
-
-    /// What was added, without what it was added to.
-    pub fn summed(self) -> Summed {
-        Summed {
-            counts: self.cells.counts,
-            digest: self.digest,
-            live: [self.impressions, self.silent, self.unknown],
+        Seen {
+            row,
+            hashes,
+            unknown,
+        }: &Seen,
+    ) {
+        if let Some(counts) = self.counts.get_mut(row.cell as usize) {
+            counts.see(
+                row.closed,
+                row.o,
+                [row.o_kinds, row.pos_kinds, row.neg_kinds],
+            );
         }
+        self.unknown += u64::from(*unknown);
+        self.impressions += 1;
+        self.silent += u64::from(row.o_kinds == 0);
+        hashes.iter().for_each(|hash| self.digest.add(*hash));
     }
 
-    /// Adds other rows.
-    pub fn add(&mut self, other: Summed) {
-        for (counts, more) in self.cells.counts.iter_mut().zip(&other.counts) {
+    /// Adds what was summed over other rows.
+    pub fn merge(&mut self, other: &Self) {
+        for (counts, more) in self.counts.iter_mut().zip(&other.counts) {
             counts.add(more);
         }
         self.digest.add(other.digest.key());
-        let live = [&mut self.impressions, &mut self.silent, &mut self.unknown];
-        for (count, more) in live.into_iter().zip(other.live) {
-            *count += more;
-        }
+        self.impressions += other.impressions;
+        self.silent += other.silent;
+        self.unknown += other.unknown;
     }
 
     /// Everything.
-    pub fn done(self, mut tally: Tally, pairs: Sorted<{ pairs::SIZE }>) -> Derived {
+    pub fn done(
+        self,
+        mut cells: Cells,
+        mut tally: Tally,
+        pairs: Sorted<{ pairs::SIZE }>,
+    ) -> Derived {
         if self.unknown > 0 {
             tally.notes.insert("offered_unknown".into(), self.unknown);
         }
         tally.skewed.sort_unstable();
+        cells.counts = self.counts;
         let Tally {
             states,
             kinds,
@@ -224,7 +237,7 @@ impl<'a> Sums<'a> {
         let feedback = states.values().sum::<u64>();
         Derived {
             digest: self.digest,
-            cells: self.cells,
+            cells,
             states,
             kinds,
             skewed,

@@ -196,7 +196,7 @@ fn rows_on_disk_are_the_rows_that_were_in_memory() {
 }
 
 #[test]
-fn passes_say_what_memory_says_and_stop_when_told() {
+fn passes_and_threads_say_what_memory_says_and_stop_when_told() {
     let windows = attribute::Windows {
         window: 500,
         lateness: 100,
@@ -210,9 +210,9 @@ fn passes_say_what_memory_says_and_stop_when_told() {
         }
         state
     };
-    let derived = |mut state: State, tick: &mut dyn FnMut() -> Result<()>| {
+    let derived = |mut state: State, threads, tick: &mut dyn FnMut() -> Result<()>| {
         let mut seen = Vec::new();
-        let done = derive::derive(&mut state, &windows, tick, |row| {
+        let done = derive::derive(&mut state, &windows, threads, tick, |row| {
             seen.push(row.clone());
             Ok(())
         });
@@ -222,14 +222,20 @@ fn passes_say_what_memory_says_and_stop_when_told() {
         })
     };
     let place = crate::spill::scratch("passes", 100_000);
-    let held = derived(filled(None), &mut || Ok(())).unwrap();
+    let held = derived(filled(None), 1, &mut || Ok(())).unwrap();
+    for threads in [2, 3, 5] {
+        let several = derived(filled(None), threads, &mut || Ok(()));
+        assert_eq!(several.unwrap(), held, "{threads} threads");
+        let stopped = derived(filled(None), threads, &mut || Err(Error::Interrupted));
+        assert!(matches!(stopped, Err(Error::Interrupted)));
+    }
     let mut ticks = 0;
-    let spilled = derived(filled(Some(place.clone())), &mut || {
+    let spilled = derived(filled(Some(place.clone())), 1, &mut || {
         ticks += 1;
         Ok(())
     });
     assert_eq!(spilled.unwrap(), held);
     assert!(ticks > 0);
-    let stopped = derived(filled(Some(place)), &mut || Err(Error::Interrupted));
+    let stopped = derived(filled(Some(place)), 1, &mut || Err(Error::Interrupted));
     assert!(matches!(stopped, Err(Error::Interrupted)));
 }

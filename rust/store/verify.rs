@@ -87,7 +87,7 @@ pub fn verify(root: &Path, secret: &Secret, memory: Option<u64>) -> Result<Verif
         lateness: ledger.lateness_us,
         watermark: watermark.unwrap_or(i64::MIN / 2),
     };
-    let derived = derive(&mut state, &windows, &mut || Ok(()), |_| Ok(()))?;
+    let derived = derive(&mut state, &windows, 1, &mut || Ok(()), |_| Ok(()))?;
     let digest = derived.digest.to_string();
     if digest != ledger.digest {
         return Err(differs("digest", digest, ledger.digest));

@@ -311,13 +311,13 @@ impl Job {
         self.name::<Pairs>("pairs", true, &mut parts.pairs)?;
         self.name::<Pairs>("quarantine", false, &mut parts.quarantine)?;
 
-        let (strata, windows) = (self.settings.strata(), self.settings.windows());
-        let mut sums = Sums::new(&strata, &windows, self.settings.cells(&strata));
+        let cells = self.settings.cells(&self.settings.strata());
+        let mut sums = Sums::new(&cells);
         for seen in self.sums.drain(..) {
-            sums.add(seen.sums);
+            sums.merge(&seen.sums);
         }
         let pairs = Sorter::<{ pairs::SIZE }>::new(None).sorted()?;
-        let derived = sums.done(std::mem::take(&mut self.settings.tally), pairs);
+        let derived = sums.done(cells, std::mem::take(&mut self.settings.tally), pairs);
         let watermark = self.settings.watermark;
         run.seal(&mut self.store, parts, &derived, watermark, &mut |_| Ok(()))?;
         run.report(&self.store, true, self.started.elapsed())

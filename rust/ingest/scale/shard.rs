@@ -14,7 +14,7 @@ use crate::join::beside;
 use crate::join::meet::{GIVEN, JOINED, Tag, is_told, posted, shown, told};
 use crate::join::pairs::{self, Pair};
 use crate::join::priors::{self, PRIOR};
-use crate::join::sums::{Summed, Sums, Tally};
+use crate::join::sums::{Frame, Sums, Tally};
 use crate::spill::bytes::Reader;
 use crate::spill::sorter::{Sorted, Sorter};
 use crate::store::derived::{Observations, Pairs};
@@ -191,7 +191,7 @@ pub(super) fn pair(settings: &Settings, number: usize, letters: &[Letter]) -> Re
 #[derive(Serialize, Deserialize)]
 pub(super) struct Observed {
     pub observations: Vec<Part>,
-    pub sums: Summed,
+    pub sums: Sums,
 }
 
 /// Writes the observations, in parts with the rows of those of the impressions.
@@ -202,7 +202,8 @@ pub(super) fn observe(
 ) -> Result<Vec<Letter>> {
     let shard = settings.shard(number)?;
     let (strata, windows) = (settings.strata(), settings.windows());
-    let mut sums = Sums::new(&strata, &windows, settings.cells(&strata));
+    let cells = settings.cells(&strata);
+    let mut sums = Sums::new(&cells);
     let rows = Numbered::new(shard, &Rows::read(settings, &shard.rows)?);
     for (_, known) in rows.standing() {
         sums.digest.add(known.event.content);
@@ -218,6 +219,11 @@ pub(super) fn observe(
         rows.responses(),
         given.iter(),
         counts.iter(),
+        Frame {
+            strata: &strata,
+            windows: &windows,
+            cells: &cells,
+        },
         &mut sums,
         |seen| {
             while row == end && end > 0 {
@@ -229,7 +235,7 @@ pub(super) fn observe(
             table.pushed(0)
         },
     )?;
-    let (observations, sums) = (table.finish(false)?, sums.summed());
+    let observations = table.finish(false)?;
     Ok(vec![(DRIVER, written(&Observed { observations, sums })?)])
 }
 

@@ -1,4 +1,4 @@
-//! Work on several threads with results in the order of the items.
+//! Work on several threads with results in the order of the items, or of the shares.
 //!
 //! Item i goes to worker i mod n over a bounded channel, and the consumer asks the workers in the same turn, so
 //! order costs no buffer and memory is bounded by the channels.
@@ -7,7 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const QUEUE: usize = 2;
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -55,11 +55,26 @@ pub fn ordered<I: Send, O: Send, W: FnMut(I) -> O + Send>(
     })
 }
 
+/// What `work` makes of every share, all at the same time, the first on the calling thread.
+pub fn shares<T: Send>(count: usize, work: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let work = &work;
+    thread::scope(|scope| {
+        let others: Vec<_> = (1..count)
+            .map(|share| scope.spawn(move || work(share)))
+            .collect();
+        let first = work(0);
+        let others = others.into_iter().map(|thread| {
+            let lost = |_| Err(Error::Internal("a thread failed".to_owned()));
+            thread.join().unwrap_or_else(lost)
+        });
+        std::iter::once(first).chain(others).collect()
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::error::Error;
 
     #[test]
     fn results_come_in_order_from_any_number_of_workers() {
@@ -73,6 +88,23 @@ mod tests {
             };
             ordered(workers, produce, collect, || Ok(())).unwrap();
             assert_eq!(seen, (0..100).map(|item| item * item).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn shares_come_in_order_and_one_that_fails_is_told() {
+        for count in 1..5 {
+            assert_eq!(
+                shares(count, |share| Ok(share * share)).unwrap(),
+                (0..count).map(|share| share * share).collect::<Vec<_>>()
+            );
+            let failed = shares(count, |share| {
+                if share + 1 == count {
+                    return Err(Error::Interrupted);
+                }
+                Ok(share)
+            });
+            assert!(matches!(failed, Err(Error::Interrupted)));
         }
     }
 
