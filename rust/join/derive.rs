@@ -220,11 +220,9 @@ impl<'a> Along<'a> {
 
     /// Those of a row; a later call can only be about a later row.
     fn of(&mut self, row: u32) -> &'a [Hit] {
-        let count = |test: fn(&u32, &u32) -> bool, hits: &[Hit]| {
-            hits.iter().take_while(|hit| test(&hit.row, &row)).count()
-        };
-        let rest = self.0.split_at(count(u32::lt, self.0)).1;
-        let (mine, rest) = rest.split_at(count(u32::eq, rest));
+        let before = self.0.iter().take_while(|hit| hit.row < row).count();
+        let rest = self.0.split_at(before).1;
+        let (mine, rest) = rest.split_at(rest.iter().take_while(|hit| hit.row == row).count());
         self.0 = rest;
         mine
     }
