@@ -280,13 +280,7 @@ fn run<B: Send>(
     let mut sum = Found::default();
     fan::ordered(
         workers,
-        move |give| {
-            while let Ok(Some(piece)) = pieces.next_piece() {
-                if !give(piece) {
-                    return;
-                }
-            }
-        },
+        move || pieces.next_piece().ok().flatten(),
         |done| {
             let (found, _) = done?;
             sum.rows += found.rows;

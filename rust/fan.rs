@@ -1,9 +1,11 @@
 //! Work on several threads with results in the order of the items, or of the shares.
 //!
-//! Item i goes to worker i mod n over a bounded channel, and the consumer asks the workers in the same turn, so
-//! order costs no buffer and memory is bounded by the channels.
+//! Whoever is free draws the next item, so that what was read is worked on by the thread that has it in its cache.
+//! While it draws, a worker says whose turn it is; the consumer asks the workers in the order of their turns, so order
+//! costs no buffer and memory is bounded by the channels.
 
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -12,47 +14,64 @@ use crate::error::{Error, Result};
 const QUEUE: usize = 2;
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Runs `produce` and `threads` workers; `consume` sees every result in order, on the calling thread.
+/// Gives items until there are none.
+type Draw<'a, I> = Box<dyn FnMut() -> Option<I> + Send + 'a>;
+
+/// Runs workers on the items of `draw`; `consume` sees every result in order, on the calling thread.
 ///
-/// `produce` gets a function that takes an item and says whether more are wanted. `idle` is called while waiting
-/// and may stop everything. Returns when all threads have ended.
+/// A single worker does not wait for its items: another thread draws ahead. `idle` is called while waiting and may stop
+/// everything. Returns when all threads have ended.
 pub fn ordered<I: Send, O: Send, W: FnMut(I) -> O + Send>(
     workers: Vec<W>,
-    produce: impl FnOnce(&mut dyn FnMut(I) -> bool) + Send,
+    draw: impl FnMut() -> Option<I> + Send,
     mut consume: impl FnMut(O) -> Result<()>,
     mut idle: impl FnMut() -> Result<()>,
 ) -> Result<()> {
     thread::scope(|scope| {
-        let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
-        for mut work in workers {
-            let (send_item, items) = sync_channel::<I>(QUEUE);
-            let (send_result, results) = sync_channel::<O>(QUEUE);
-            scope.spawn(move || {
-                while let Ok(item) = items.recv() {
-                    if send_result.send(work(item)).is_err() {
-                        return;
-                    }
+        let mut draw: Draw<'_, I> = Box::new(draw);
+        if workers.len() == 1 {
+            let (ahead, items) = sync_channel(QUEUE);
+            scope.spawn(move || while draw().is_some_and(|item| ahead.send(item).is_ok()) {});
+            draw = Box::new(move || items.recv().ok());
+        }
+        let draw = Arc::new(Mutex::new(Some(draw)));
+        let (turn, turns) = channel();
+        let mut outputs = Vec::new();
+        for (number, mut work) in workers.into_iter().enumerate() {
+            let (send, results) = sync_channel(QUEUE);
+            let (draw, turn) = (draw.clone(), turn.clone());
+            let next = move || {
+                let mut draw = draw.lock().ok()?; // another worker failed
+                let item = draw.as_mut()?();
+                if item.is_none() || turn.send(number).is_err() {
+                    *draw = None;
                 }
-            });
-            inputs.push(send_item);
+                item
+            };
+            scope.spawn(move || while next().is_some_and(|item| send.send(work(item)).is_ok()) {});
             outputs.push(results);
         }
-        scope.spawn(move || {
-            let mut turn = inputs.iter().cycle();
-            produce(&mut |item| turn.next().is_some_and(|input| input.send(item).is_ok()));
-        });
-        for results in outputs.iter().cycle() {
-            let result = loop {
-                match results.recv_timeout(PATIENCE) {
-                    Ok(result) => break result,
-                    Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                    Err(RecvTimeoutError::Timeout) => idle()?,
-                }
-            };
-            consume(result)?;
+        drop((draw, turn));
+        while let Some(number) = wait(&turns, &mut idle)? {
+            let results = outputs.get(number);
+            match results.map_or(Ok(None), |results| wait(results, &mut idle))? {
+                Some(result) => consume(result)?,
+                None => return Ok(()), // it failed, which the scope tells
+            }
         }
         Ok(())
     })
+}
+
+/// What comes next, or none when nothing will.
+fn wait<T>(from: &Receiver<T>, idle: &mut impl FnMut() -> Result<()>) -> Result<Option<T>> {
+    loop {
+        match from.recv_timeout(PATIENCE) {
+            Ok(found) => return Ok(Some(found)),
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => idle()?,
+        }
+    }
 }
 
 /// What `work` makes of every share, all at the same time, the first on the calling thread.
@@ -80,13 +99,12 @@ mod tests {
     fn results_come_in_order_from_any_number_of_workers() {
         for threads in 1..5 {
             let workers = (0..threads).map(|_| |item: u64| item * item).collect();
-            let mut seen = Vec::new();
-            let produce = |give: &mut dyn FnMut(u64) -> bool| assert!((0..100).all(give));
+            let (mut seen, mut items) = (Vec::new(), 0..100);
             let collect = |item| {
                 seen.push(item);
                 Ok(())
             };
-            ordered(workers, produce, collect, || Ok(())).unwrap();
+            ordered(workers, || items.next(), collect, || Ok(())).unwrap();
             assert_eq!(seen, (0..100).map(|item| item * item).collect::<Vec<_>>());
         }
     }
@@ -109,10 +127,24 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_consumer_stops_an_endless_producer() {
-        let workers = vec![|item: u64| item; 2];
-        let produce = |give: &mut dyn FnMut(u64) -> bool| while give(1) {};
-        let stopped = ordered(workers, produce, |_| Err(Error::Interrupted), || Ok(()));
-        assert!(matches!(stopped, Err(Error::Interrupted)));
+    fn an_error_of_the_consumer_stops_an_endless_source() {
+        for threads in 1..4 {
+            let workers = vec![|item: u64| item; threads];
+            let stopped = ordered(workers, || Some(1), |_| Err(Error::Interrupted), || Ok(()));
+            assert!(matches!(stopped, Err(Error::Interrupted)));
+        }
+    }
+
+    #[test]
+    fn a_worker_that_fails_ends_the_others_and_is_told() {
+        for threads in 1..4 {
+            let workers = vec![|item: u64| assert!(item < 10); threads];
+            let mut items = 0..;
+            let run = || ordered(workers, || items.next(), |()| Ok(()), || Ok(()));
+            assert!(matches!(
+                crate::error::guarded(run),
+                Err(Error::Internal(_))
+            ));
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! Inputs in whatever format they are, as pieces for the parsers.
+//! Inputs in whatever format they are, as pieces for the parsers, which draw them one after the other.
 
 use std::io::{Error as Fault, copy, sink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::read::Item;
@@ -15,44 +15,49 @@ use crate::reader::lines::Pieces;
 use crate::reader::records::{Batch, Records, Split};
 use crate::reader::table::Rows;
 
-/// Takes an item; false when nobody listens any more.
-type Give<'a> = &'a mut dyn FnMut(Item<Work>) -> bool;
+/// Gives the items of one input until there are none.
+pub(super) type Source<'a> = Box<dyn FnMut() -> Result<Option<Item<Work>>> + Send + 'a>;
 
 /// An input to be read.
-pub(super) struct Planned<'a> {
-    pub path: &'a Path,
+pub(super) struct Planned {
+    pub path: PathBuf,
     pub src: usize,
     /// How far it was read before.
-    pub mark: Option<&'a Mark>,
+    pub mark: Option<Mark>,
     /// The last record of the run before can be followed by another of its sequence.
     pub open: bool,
 }
 
-/// Reads one input to its end; false when nobody listens any more.
-pub(super) fn deliver(planned: &Planned<'_>, options: &Options, give: Give<'_>) -> Result<bool> {
-    let Planned { path, src, .. } = *planned;
+/// Opens one input; none when nothing changed since it was read.
+pub(super) fn deliver<'a>(planned: Planned, options: &'a Options) -> Result<Option<Source<'a>>> {
+    let Planned { path, src, .. } = &planned;
     if path.to_string_lossy().starts_with(ARROW) {
-        return rows(path, src, None, options, give);
+        return rows(path, *src, None, options).map(Some);
     }
-    let Some(mut input) = input::open(path, planned.mark, options.salvage)? else {
-        return Ok(true);
+    let Some(mut input) = input::open(path, planned.mark.as_ref(), options.salvage)? else {
+        return Ok(None);
     };
     if named(path, "parquet") {
-        return parquet(planned, input, options, give);
+        return parquet(&planned, input, options).map(Some);
     }
     let text = input.text;
     if let Some(comma) = comma(path) {
         let header = header(path, comma, options)?;
         let split = Csv::new(comma, header.width(), input.sealed());
         let mut names = text == 0;
-        return records(input, src, split, give, |mut batch, sealed| {
-            let first = names && !batch.records.is_empty();
-            names &= !first;
-            for record in &mut batch.records {
-                record.whole &= record.newline || sealed;
-            }
-            Work::Cells(batch, header.clone(), first)
-        });
+        return Ok(Some(records(
+            input,
+            *src,
+            split,
+            move |mut batch, sealed| {
+                let first = names && !batch.records.is_empty();
+                names &= !first;
+                for record in &mut batch.records {
+                    record.whole &= record.newline || sealed;
+                }
+                Work::Cells(batch, header.clone(), first)
+            },
+        )));
     }
     let first = if text == 0 {
         input.first()
@@ -61,9 +66,11 @@ pub(super) fn deliver(planned: &Planned<'_>, options: &Options, give: Give<'_>) 
     };
     if first.map_err(|error| input.fault(error, text))? == Some(b'[') {
         let split = Array::new(text > 0 && planned.open);
-        return records(input, src, split, give, |batch, _| Work::Objects(batch));
+        return Ok(Some(records(input, *src, split, |batch, _| {
+            Work::Objects(batch)
+        })));
     }
-    lines(input, src, give)
+    Ok(Some(lines(input, *src)))
 }
 
 /// The byte between the fields of a file with this name, if it is a table in text.
@@ -123,85 +130,82 @@ fn header(path: &Path, comma: u8, options: &Options) -> Result<Arc<Header>> {
     }
 }
 
-fn lines(input: Input, src: usize, give: Give<'_>) -> Result<bool> {
+fn lines<'a>(input: Input, src: usize) -> Source<'a> {
     let mut offset = input.text;
-    let mut pieces = Pieces::new(input, offset);
-    loop {
-        match pieces.next_piece() {
+    let mut pieces = Some(Pieces::new(input, offset));
+    Box::new(move || {
+        let Some(mut open) = pieces.take() else {
+            return Ok(None);
+        };
+        match open.next_piece() {
             Ok(Some(piece)) => {
                 offset = piece.end();
-                let sealed = pieces.inner().sealed();
+                let sealed = open.inner().sealed();
+                pieces = Some(open);
                 let content = Work::Lines(piece);
-                if !give(Item::Lines {
+                Ok(Some(Item::Lines {
                     src,
                     sealed,
                     content,
-                }) {
-                    return Ok(false);
-                }
+                }))
             }
-            Ok(None) => {
-                let input = Some(Box::new(pieces.into_inner()));
-                return Ok(give(Item::End {
-                    src,
-                    input,
-                    stop: None,
-                }));
-            }
-            Err(error) => return Err(pieces.into_inner().fault(error, offset)),
+            Ok(None) => Ok(Some(Item::End {
+                src,
+                input: Some(Box::new(open.into_inner())),
+                stop: None,
+            })),
+            Err(error) => Err(open.into_inner().fault(error, offset)),
         }
-    }
+    })
 }
 
 /// Records cut by `split`, made work of along with whether their text is sealed; the first piece comes even without any, so that the run knows that the input was read.
-fn records<S: Split>(
+fn records<'a, S: Split + Send + 'a>(
     input: Input,
     src: usize,
     split: S,
-    give: Give<'_>,
-    mut work: impl FnMut(Batch, bool) -> Work,
-) -> Result<bool> {
+    mut work: impl FnMut(Batch, bool) -> Work + Send + 'a,
+) -> Source<'a> {
     let text = input.text;
-    let mut records = Records::new(input, text, split);
+    let mut records = Some(Records::new(input, text, split));
     let mut first = true;
-    loop {
-        match records.next_batch() {
-            Ok(Some(batch)) if batch.records.is_empty() && !first => {}
-            Ok(Some(batch)) => {
-                first = false;
-                let sealed = records.inner().sealed();
-                let content = work(batch, sealed);
-                if !give(Item::Lines {
-                    src,
-                    sealed,
-                    content,
-                }) {
-                    return Ok(false);
+    Box::new(move || {
+        let Some(mut open) = records.take() else {
+            return Ok(None);
+        };
+        loop {
+            match open.next_batch() {
+                Ok(Some(batch)) if batch.records.is_empty() && !first => {}
+                Ok(Some(batch)) => {
+                    first = false;
+                    let sealed = open.inner().sealed();
+                    let content = work(batch, sealed);
+                    records = Some(open);
+                    return Ok(Some(Item::Lines {
+                        src,
+                        sealed,
+                        content,
+                    }));
+                }
+                Ok(None) => {
+                    let (input, end, more) = open.finish();
+                    let (input, stop) = (Some(Box::new(input)), Some((end, more)));
+                    return Ok(Some(Item::End { src, input, stop }));
+                }
+                Err(error) => {
+                    let (input, reached, _) = open.finish();
+                    return Err(input.fault(error, reached));
                 }
             }
-            Ok(None) => {
-                let (input, end, open) = records.finish();
-                let (input, stop) = (Some(Box::new(input)), Some((end, open)));
-                return Ok(give(Item::End { src, input, stop }));
-            }
-            Err(error) => {
-                let (input, reached, _) = records.finish();
-                return Err(input.fault(error, reached));
-            }
         }
-    }
+    })
 }
 
 /// A Parquet file: hashed as bytes like every file, and read by the opener of tables.
-fn parquet(
-    planned: &Planned<'_>,
-    mut input: Input,
-    options: &Options,
-    give: Give<'_>,
-) -> Result<bool> {
-    let path = planned.path;
+fn parquet<'a>(planned: &Planned, mut input: Input, options: &'a Options) -> Result<Source<'a>> {
+    let path = &planned.path;
     copy(&mut input, &mut sink()).map_err(Error::io(path))?;
-    if let Some(mark) = planned.mark {
+    if let Some(mark) = &planned.mark {
         let size = input.done(0).size;
         return Err(Error::Rewritten {
             path: path.display().to_string(),
@@ -209,56 +213,57 @@ fn parquet(
             expected: format!("{} bytes", mark.size),
         });
     }
-    rows(path, planned.src, Some(input), options, give)
+    rows(path, planned.src, Some(input), options)
 }
 
 /// The rows of a table.
-fn rows(
+fn rows<'a>(
     path: &Path,
     src: usize,
     input: Option<Input>,
-    options: &Options,
-    give: Give<'_>,
-) -> Result<bool> {
+    options: &'a Options,
+) -> Result<Source<'a>> {
     let name = path.to_string_lossy();
     let Some(open) = &options.tables else {
         let what = "a table, which only `unskew.events` opens";
         return Err(Error::Value(format!("{name}: {what}")));
     };
-    let mut rows = Rows::new(open(&name)?, options.mapping.is_some());
-    let fault = |rows: &Rows, what: String| {
-        let what = format!(
-            "after {} rows: {what}; nothing of this run was committed",
-            rows.done
-        );
-        Error::io(path)(Fault::other(what))
-    };
-    loop {
-        let batch = rows.next_batch();
-        let Some(batch) = batch.map_err(|error| fault(&rows, error.to_string()))? else {
-            break;
+    let mut open = Some((Rows::new(open(&name)?, options.mapping.is_some()), input));
+    let path = path.to_owned();
+    Ok(Box::new(move || {
+        let Some((mut rows, input)) = open.take() else {
+            return Ok(None);
         };
-        let content = Work::Objects(batch);
-        if !give(Item::Lines {
-            src,
-            sealed: true,
-            content,
-        }) {
-            return Ok(false);
+        let batch = rows.next_batch();
+        let fault = |what: String| {
+            let what = format!(
+                "after {} rows: {what}; nothing of this run was committed",
+                rows.done
+            );
+            Error::io(&path)(Fault::other(what))
+        };
+        match batch {
+            Ok(Some(batch)) => {
+                open = Some((rows, input));
+                Ok(Some(Item::Lines {
+                    src,
+                    sealed: true,
+                    content: Work::Objects(batch),
+                }))
+            }
+            Ok(None)
+                if input
+                    .as_ref()
+                    .is_some_and(|input| !input::stands(&path, &input.done(0))) =>
+            {
+                Err(fault("the file was changed while it was read".to_owned()))
+            }
+            Ok(None) => Ok(Some(Item::End {
+                src,
+                input: input.map(Box::new),
+                stop: Some((rows.done, false)),
+            })),
+            Err(error) => Err(fault(error.to_string())),
         }
-    }
-    if let Some(input) = &input
-        && !input::stands(path, &input.done(0))
-    {
-        return Err(fault(
-            &rows,
-            "the file was changed while it was read".to_owned(),
-        ));
-    }
-    let stop = Some((rows.done, false));
-    Ok(give(Item::End {
-        src,
-        input: input.map(Box::new),
-        stop,
     }))
 }

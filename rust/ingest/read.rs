@@ -4,14 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::deliver::{Planned, deliver};
+use super::deliver::{Planned, Source, deliver};
 use super::{Progress, Run, books};
 use crate::error::{Error, Result};
 use crate::event::Reason;
 use crate::event::row::Key;
 use crate::fan;
 use crate::join::Fate;
-use crate::reader::chunk::{self, Line, Parsed, What, Work};
+use crate::reader::chunk::{self, Line, Parsed, What};
 use crate::reader::input::{Input, Mark, STDIN};
 use crate::reader::line::{Parser, Row};
 use crate::store::facts::Lineage;
@@ -46,15 +46,20 @@ impl Run<'_> {
         progress: &mut dyn FnMut(Progress) -> Result<()>,
     ) -> Result<()> {
         let options = self.options;
-        let known = |src: usize| {
-            self.before
-                .get(src)
-                .map(|source| (source.mark.clone(), source.open))
+        let planned = |(path, src): (PathBuf, usize)| {
+            let before = self.before.get(src);
+            Planned {
+                path,
+                src,
+                mark: before.map(|source| source.mark.clone()),
+                open: before.is_some_and(|source| source.open),
+            }
         };
-        let plan: Vec<_> = plan
+        let mut plan = plan
             .into_iter()
-            .map(|(path, src)| (path, src, known(src)))
-            .collect();
+            .map(planned)
+            .collect::<Vec<_>>()
+            .into_iter();
         let worker = |_| {
             let mut parser = Parser::new(options.secret.clone(), &options.source)
                 .mapped(options.mapping.clone())
@@ -76,22 +81,22 @@ impl Run<'_> {
                 Item::Fail(error) => Item::Fail(error),
             }
         };
-        let produce = move |give: &mut dyn FnMut(Item<Work>) -> bool| {
-            for (path, src, known) in plan {
-                let planned = Planned {
-                    path: &path,
-                    src,
-                    mark: known.as_ref().map(|(mark, _)| mark),
-                    open: known.as_ref().is_some_and(|(_, open)| *open),
-                };
-                match deliver(&planned, options, give) {
-                    Ok(true) => {}
-                    Ok(false) => return,
-                    Err(error) => {
-                        give(Item::Fail(error));
-                        return;
+        let mut reading: Option<Source<'_>> = None;
+        let draw = move || loop {
+            let drawn = match &mut reading {
+                Some(source) => source(),
+                None => match deliver(plan.next()?, options) {
+                    Ok(opened) => {
+                        reading = opened;
+                        continue;
                     }
-                }
+                    Err(error) => Err(error),
+                },
+            };
+            match drawn {
+                Ok(Some(item)) => return Some(item),
+                Ok(None) => reading = None,
+                Err(error) => return Some(Item::Fail(error)),
             }
         };
         let progress = RefCell::new(progress);
@@ -99,7 +104,7 @@ impl Run<'_> {
         let mut last = Instant::now();
         fan::ordered(
             (0..options.threads.max(1)).map(worker).collect(),
-            produce,
+            draw,
             |item| {
                 self.take(item)?;
                 done.set(self.done);

@@ -69,8 +69,7 @@ pub fn survey(
         fields: HashMap::new(),
         nodes: Vec::new(),
     };
-    for (src, path) in absolute(inputs)?.iter().enumerate() {
-        let mut failed = None;
+    for (src, path) in absolute(inputs)?.into_iter().enumerate() {
         (look.file, look.lines, look.end) = (path.display().to_string(), 0, 0);
         look.before = look.survey.balance.committed;
         let planned = Planned {
@@ -79,27 +78,26 @@ pub fn survey(
             mark: None,
             open: false,
         };
-        deliver(&planned, options, &mut |item| match item {
-            Item::Lines { content, .. } => {
-                let parsed = chunk::parse(&mut parser, &options.source, content);
-                let taken = look.take(&parsed, src as u32);
-                let done = Progress {
-                    bytes: look.survey.bytes,
-                    lines: look.survey.balance.lines as u64,
-                };
-                failed = taken.and_then(|()| progress(done)).err();
-                failed.is_none()
-            }
-            Item::End { input, .. } => {
-                if let Some(input) = input.filter(|input| input.cut()) {
-                    look.cut(input.done(0).size);
+        let Some(mut source) = deliver(planned, options)? else {
+            continue;
+        };
+        while let Some(item) = source()? {
+            match item {
+                Item::Lines { content, .. } => {
+                    let parsed = chunk::parse(&mut parser, &options.source, content);
+                    look.take(&parsed, src as u32)?;
+                    progress(Progress {
+                        bytes: look.survey.bytes,
+                        lines: look.survey.balance.lines as u64,
+                    })?;
                 }
-                true
+                Item::End { input, .. } => {
+                    if let Some(input) = input.filter(|input| input.cut()) {
+                        look.cut(input.done(0).size);
+                    }
+                }
+                Item::Fail(error) => return Err(error),
             }
-            Item::Fail(_) => true,
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
         }
     }
     look.done()

@@ -104,13 +104,12 @@ pub fn derive(
     };
     let mut sums = Sums::new(&cells);
     let count = rows.shown.len() as u32;
+    let stretch = |from: u32| (from, count.min(from.saturating_add(STRETCH)));
+    let mut stretches = (0..count).step_by(STRETCH as usize).map(stretch);
     let tick = RefCell::new(tick);
     fan::ordered(
         vec![see; threads],
-        |give| {
-            let mut stretches = (0..count).step_by(STRETCH as usize);
-            stretches.all(|from| give((from, count.min(from.saturating_add(STRETCH)))));
-        },
+        || stretches.next(),
         |stretch| {
             (tick.borrow_mut())()?;
             for seen in stretch {

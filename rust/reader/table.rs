@@ -32,7 +32,7 @@ const MAX_DEPTH: usize = 64;
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Writes the value of a row.
-type Writer = Box<dyn Fn(usize, &mut Vec<u8>)>;
+type Writer = Box<dyn Fn(usize, &mut Vec<u8>) + Send>;
 
 /// A column and how its values are written.
 struct Column {
@@ -248,7 +248,7 @@ fn writer(array: &dyn Array, style: Style, depth: usize) -> Result<Writer, Arrow
 
 fn primitive<T: ArrowPrimitiveType>(
     array: &dyn Array,
-    write: impl Fn(T::Native, &mut Vec<u8>) + 'static,
+    write: impl Fn(T::Native, &mut Vec<u8>) + Send + 'static,
 ) -> Writer {
     let array = array.as_primitive::<T>().clone();
     Box::new(move |row, out| write(array.value(row), out))
@@ -275,7 +275,7 @@ fn dictionary(
 
 fn list(
     values: ArrayRef,
-    place: impl Fn(usize) -> Option<(usize, usize)> + 'static,
+    place: impl Fn(usize) -> Option<(usize, usize)> + Send + 'static,
     depth: usize,
 ) -> Result<Writer, ArrowError> {
     let write = writer(values.as_ref(), Style::Text, depth + 1)?;
