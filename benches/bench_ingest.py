@@ -201,9 +201,10 @@ def main() -> None:
         work(options.tool, str(options.log), options.out)
         return
     if options.growth:
-        title, parts = "Ingestion as the log grows", [growth(options.growth, options.folder)]
+        title, versions = "Ingestion as the log grows", ("pyarrow",)
+        parts = [growth(options.growth, options.folder)]
     else:
-        title, parts = "Ingestion", []
+        title, versions, parts = "Ingestion", VERSIONS, []
         with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
             folder = Path(scratch)
             log = options.log or folder / "log.jsonl"
@@ -215,7 +216,7 @@ def main() -> None:
             parts += ["### Compressed\n", bench_parse.packed(folder, options.rounds, reader)]
             print(parts[-1], flush=True)
             parts += ["### The full job\n", jobs(log, options.rounds, reader, folder)]
-    told = f"`python benches/bench_ingest.py`, two threads each; {side_by_side.machine(VERSIONS)}.\n"
+    told = f"`python benches/bench_ingest.py`, two threads each; {side_by_side.machine(versions)}.\n"
     text = "\n".join([told, *parts])
     print(text)
     if options.write:
