@@ -166,8 +166,8 @@ class Arms:
             return head(log, Columns(weight, weight * np.nan_to_num(self.random.label), 0 * weight), "brier")
         if name == "auto_0":
             if (chosen := self.auto()) == "cautious":
-                share = float(log.observed.mean())
-                return head(log, estimators.cautious(log.y, log.observed, share / (1 - share)), "brier")
+                weight = estimators.silence_weight(log.observed)
+                return head(log, estimators.cautious(log.y, log.observed, weight), "brier")
             name = {"evidence": "ours_0"}[chosen]
         if name.startswith("ours"):
             return head(log, self.evidence(self.random if name == "ours_600" else None).columns(), "mixture")

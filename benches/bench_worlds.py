@@ -48,7 +48,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benches.smooth_worlds import draw, labelled
 
-from unskew import evidence, simulate
+from unskew import estimators, evidence, simulate
 from unskew.data import RANDOM, Choices, Examples
 from unskew.estimators import CAP, Columns, Mixture
 from unskew.evidence import Evidence, descent
@@ -115,8 +115,8 @@ def run(given: tuple[str, int, int, int]) -> dict[str, Any]:
 
     thumbs, up = drawn.rows.observed[:, 0], drawn.rows.positive[:, 0]
     head("naive", thumbs.astype(float), up.astype(float), "brier")
-    silence = thumbs.sum() / max((~thumbs).sum(), 1)
-    head("cautious", np.where(thumbs, 1.0, silence), np.where(thumbs, up, 0.5), "brier")
+    cautious = estimators.cautious(up.astype(float), thumbs, estimators.silence_weight(thumbs))
+    head("cautious", cautious.a, cautious.b / cautious.a, "brier")
     head("ideal", every, truth, "brier")
     for size in (0, *GOLD):
         rows = labelled(drawn, size, seed)

@@ -21,6 +21,7 @@ from unskew.estimators import (
     naive,
     noise_corrected,
     pairs_from_items,
+    silence_weight,
     snips,
     swap,
 )
@@ -42,6 +43,15 @@ def test_naive_keeps_what_was_recorded():
 def test_cautious_hears_half_a_like_in_silence():
     same(cautious(LABEL, OBSERVED, 0.25), [1, 1, 0.25], [1, 0, 0.125])
     same(cautious(LABEL, OBSERVED, 0), [1, 1, 0], [1, 0, 0])
+
+
+def test_all_silence_weighs_as_much_as_all_answers_at_most():
+    assert silence_weight([1, 0, 0, 0, 0]) == 0.25
+    assert silence_weight([1, 1, 0]) == 1
+    assert silence_weight([1, 1]) == silence_weight([]) == 1
+    assert silence_weight([0, 0]) == 0
+    with pytest.raises(ValueError, match="observed of row 0 is 2; it must be 0 or 1"):
+        silence_weight([2])
 
 
 def test_noise_corrected_targets_leave_the_unit_interval():

@@ -53,6 +53,7 @@ from unskew.estimators.family import (
     mixture,
     naive,
     noise_corrected,
+    silence_weight,
     snips,
 )
 from unskew.estimators.implicit import Implicit, implicit_em
@@ -106,6 +107,7 @@ __all__ = [
     "robust_wins",
     "shrunk_doubly_robust",
     "shrunk_ips",
+    "silence_weight",
     "smooth",
     "snips",
     "swap",

@@ -57,6 +57,27 @@ def cautious(label: ArrayLike, observed: ArrayLike, silence: ArrayLike) -> Colum
     return make(o + weight, o * y + weight / 2)
 
 
+def silence_weight(observed: ArrayLike) -> float:
+    """The weight s of `cautious` with which all silence weighs as much as all answers, at most 1.
+
+        s = min(1, sum o / sum (1 - o))
+
+    It depends on how often people answer and on nothing they say. A convention: nothing in a log tells it.
+
+    Args:
+        observed: 1 where feedback was given, of the rows on which it could be. Shape [N], 0 or 1.
+
+    Returns:
+        In [0, 1]; 1 where nobody is silent.
+
+    Raises:
+        ValueError: a shape or a value is not as described.
+    """
+    _, o = aligned(0, observed)
+    silent = len(o) - float(o.sum())
+    return min(1.0, float(o.sum()) / silent) if silent else 1.0
+
+
 def noise_corrected(
     label: ArrayLike, observed: ArrayLike, fnr: ArrayLike, fpr: ArrayLike, *, unsafe: bool = False
 ) -> Columns:

@@ -44,15 +44,14 @@ LEANS = (
 def cautious(m: Material) -> Target:
     """Labels as they are and silence as one half; all silence weighs as much as all answers, at most."""
 
-    def silent(name: str) -> Bools:
-        k = m.examples.kind(name)
-        return np.asarray(m.usable[:, k] & ~m.examples.observed[:, k])
-
     def make(name: str, y: Floats, o: Bools) -> Columns:
-        return estimators.cautious(y, o, min(1.0, int(o.sum()) / max(int(silent(name).sum()), 1)))
+        usable = m.usable[:, m.examples.kind(name)]
+        return estimators.cautious(y, o, estimators.silence_weight(o[usable]))
 
-    leans = any(silent(name).any() for name in m.offered_to("naive"))
-    return Target(two_sided(m, "naive", make, trust=False), "brier", warnings=(LEANS,) if leans else ())
+    columns = two_sided(m, "naive", make, trust=False)
+    kinds = [m.examples.kind(name) for name in m.offered_to("naive")]
+    leans = bool((m.usable & ~m.examples.observed)[:, kinds].any())
+    return Target(columns, "brier", warnings=(LEANS,) if leans else ())
 
 
 def noise_corrected(m: Material) -> Target:
