@@ -64,3 +64,23 @@ def test_a_name_without_an_ending_is_a_folder_with_a_file_for_each_part(tmp_path
         export.export(tmp_path / "store", folder, form="parquet")
     assert export.export(tmp_path / "store", tmp_path / "pairs", form="parquet", table="pairs")["rows"] == 0
     assert "key_a" in pyarrow.parquet.read_table(tmp_path / "pairs").schema.names
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("jsonl", "rows.jsonl"), ("csv", "rows.csv"), ("parquet", "rows.parquet"), ("parquet", "rows")],
+)
+def test_what_fails_on_the_way_leaves_everything_as_it_was(tmp_path, monkeypatch, form, name):
+    monkeypatch.setattr(export, "STEP", 1)
+    store, out = tmp_path / "store", tmp_path / "out"
+    for run in range(2):
+        events.ingest(write(tmp_path / f"{run}.jsonl", good(20, 100 * run)), store)
+    out.mkdir()
+    if name != "rows":
+        (out / name).write_text("what was there before")
+    second = store / Store.open(store).ledger["parts"]["impressions"][1]["path"]
+    second.write_bytes(second.read_bytes()[:300])
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    with pytest.raises((OSError, ValueError)):
+        export.export(store, out / name, form=form)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before

@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +37,7 @@ def export(
 
     The row formats give every committed row back, erased ones excepted; binary keys become hexadecimal text.
     Parquet goes to one file when its name has an ending; a name without one is a folder, and every part of
-    the table becomes a file in it, `THREADS` at a time.
+    the table becomes a file in it, `THREADS` at a time. What is written is there whole or not at all.
 
     `trl` writes one line a pair with TRL's `prompt`, `chosen`, `rejected` and our columns beside them (see
     `debiased_pairs`); a trainer that does not know them ignores them.
@@ -107,18 +109,26 @@ def debiased_pairs(store: Store, accept_red: str | None = None) -> Iterator[dict
 
 
 def _write_lines(path: Path, rows: Iterator[dict[str, Any]]) -> int:
-    """JSON lines, whole or not at all."""
+    """JSON lines."""
     count = 0
+    with _whole(path) as partial, partial.open("w", encoding="utf-8") as target:
+        for row in rows:
+            target.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+            count += 1
+    return count
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A place to write a file or folder in, which becomes `path` at the end; an error leaves nothing."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as target:
-            for row in rows:
-                target.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-                count += 1
+        yield partial
         partial.replace(path)
     finally:
+        if partial.is_dir():
+            shutil.rmtree(partial)
         partial.unlink(missing_ok=True)
-    return count
 
 
 def _pieces(parts: Sequence[Path]) -> "Iterator[pa.Table]":
@@ -150,13 +160,15 @@ def _standing(table: "pa.Table") -> "pa.Table":
 
 def _write_folder(folder: Path, parts: Sequence[Path]) -> dict[str, Any]:
     """Parquet, a file for each part, in the order of their names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.iterdir()):
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty; name a folder that is new or empty, or a file: x.parquet")
-    files = [folder / f"part-{number:05}.parquet" for number in range(len(parts))]
-    with ThreadPoolExecutor(THREADS) as pool:
-        rows = pool.map(lambda part, file: _write_columns(file, [part], "parquet"), parts, files)
-        return {"rows": sum(rows), "bytes": sum(file.stat().st_size for file in files)}
+    with _whole(folder) as partial:
+        partial.mkdir(parents=True)
+        files = [partial / f"part-{number:05}.parquet" for number in range(len(parts))]
+        with ThreadPoolExecutor(THREADS) as pool:
+            rows = sum(pool.map(lambda part, file: _write_columns(file, [part], "parquet"), parts, files))
+        size = sum(file.stat().st_size for file in files)
+    return {"rows": rows, "bytes": size}
 
 
 def _write_columns(path: Path, parts: Sequence[Path], form: str) -> int:
@@ -168,7 +180,7 @@ def _write_columns(path: Path, parts: Sequence[Path], form: str) -> int:
     pieces = _pieces(parts)
     first = next(pieces)
     rows = 0
-    with writers[form](path, first.schema) as writer:
+    with _whole(path) as partial, writers[form](partial, first.schema) as writer:
         for piece in chain([first], pieces):
             writer.write_table(piece)
             rows += piece.num_rows

@@ -167,7 +167,9 @@ def compact(store: StoreArgument, as_json: JsonFlag = False) -> None:
 @app.command()
 def export(
     store: StoreArgument,
-    output: Annotated[Path, typer.Option("--out", help="File to write; for Parquet also a folder.")],
+    output: Annotated[
+        Path, typer.Option("--out", help="File to write; for Parquet, a name without an ending is a folder.")
+    ],
     form: Annotated[
         str, typer.Option("--format", help="jsonl, csv, parquet (rows back) or trl (debiased pairs).")
     ] = "jsonl",
