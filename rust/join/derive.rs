@@ -19,9 +19,6 @@ use crate::event::{Kind, Side};
 use crate::fan;
 use crate::spill::sorter::{Sorted, Sorter};
 
-/// Rows between two ticks.
-pub(super) const OFTEN: u32 = 1 << 14;
-
 /// Rows that a thread looks at in one go.
 const STRETCH: u32 = 1 << 12;
 

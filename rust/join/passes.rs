@@ -12,7 +12,7 @@
 
 use super::attribute::{Joined, Windows};
 use super::beside::{happened, observe};
-use super::derive::{Derived, OFTEN, Observation};
+use super::derive::{Derived, Observation};
 use super::log::{LoggedEvent, LoggedShown, Logs};
 use super::meet::{GIVEN, JOINED, Meeting, shown, told};
 use super::pairs::Pairing;
@@ -23,6 +23,9 @@ use crate::error::{Error, Result};
 use crate::event::row::Digest;
 use crate::spill::Place;
 use crate::spill::sorter::{Sorted, Sorter};
+
+/// Rows between two ticks.
+const OFTEN: u32 = 1 << 14;
 
 /// Derives everything from the rows on disk.
 pub(super) fn pass(
