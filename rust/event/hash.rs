@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 /// Bytes that most rows take.
 const ROW: usize = 2 << 10;
@@ -30,7 +30,7 @@ impl PartialOrd for Key {
 impl Key {
     /// The hash of bytes, the same on every machine.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(xxh3_128(bytes).to_le_bytes())
+        Self(XxHash3_128::oneshot(bytes).to_le_bytes())
     }
 
     /// The first eight of the bytes, ordered as keys are; most keys differ in them.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::path::{At, Item, Record};
 use super::table::{Cast, Chat, Literal, Path, Piece, Source, Spec, Time};
 use super::units::{has_zone, micros};
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 use crate::event::row::Span;
 use crate::event::{Bad, Reason, time};
@@ -194,7 +194,7 @@ impl Look<'_, '_, '_> {
             match piece {
                 Piece::Text(text) => self.arena.more.push_str(text),
                 Piece::Hash => {
-                    let hash = xxh3_128(self.record.raw(Record::ROOT).as_bytes());
+                    let hash = XxHash3_128::oneshot(self.record.raw(Record::ROOT).as_bytes());
                     self.arena.more.push_str(&format!("{hash:032x}"));
                 }
                 Piece::Place(up) => match self.record.above(self.item, *up).copied() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashMap;
 use serde::Deserialize;
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 use super::members::Gate;
 use super::memory::{Key, number};
@@ -233,7 +233,7 @@ impl Mapping {
         for column in rules.flat_map(|rule| &mut rule.columns) {
             column.gate = column.gate();
         }
-        mapping.id = format!("{:032x}", xxh3_128(text.as_bytes()));
+        mapping.id = format!("{:032x}", XxHash3_128::oneshot(text.as_bytes()));
         Ok(mapping)
     }
 }

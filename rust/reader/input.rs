@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3Default;
+use twox_hash::XxHash3_128;
 
 use super::packed::{Bounded, Members, Near, TooDense};
 use crate::error::{Error, Result};
@@ -54,7 +54,7 @@ pub struct Input {
 }
 
 /// Bytes read from the file and their hash, shared with the decompressor's innermost reader.
-pub(super) type Tally = Arc<Mutex<(Xxh3Default, u64)>>;
+pub(super) type Tally = Arc<Mutex<(XxHash3_128, u64)>>;
 
 struct Tallied<R> {
     inner: R,
@@ -73,7 +73,7 @@ impl<R: Read> Read for Tallied<R> {
             .lock()
             .map_err(|_| io::Error::other("a reader failed"))?;
         if let Some(new) = buffer.get(known..read) {
-            tally.0.update(new);
+            tally.0.write(new);
             tally.1 += new.len() as u64;
         }
         Ok(read)
@@ -186,7 +186,7 @@ fn modified(metadata: &Metadata) -> i64 {
 fn checksum(tally: &Tally) -> String {
     tally.lock().map_or_else(
         |_| String::new(),
-        |tally| format!("{:032x}", tally.0.digest128()),
+        |tally| format!("{:032x}", tally.0.finish_128()),
     )
 }
 

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 use super::Place;
 use crate::error::{Error, Result};
@@ -60,7 +60,8 @@ impl<const N: usize> Blocks<N> {
         self.file
             .write_all(&self.tail)
             .map_err(Error::io(&self.path))?;
-        self.sums.extend(self.tail.chunks(Self::BYTES).map(xxh3_64));
+        self.sums
+            .extend(self.tail.chunks(Self::BYTES).map(XxHash3_64::oneshot));
         self.tail.clear();
         Ok(())
     }
@@ -79,7 +80,7 @@ impl<const N: usize> Blocks<N> {
             .read_exact_at(bytes, offset)
             .map_err(Error::io(&self.path))?;
         for (block, sum) in bytes.chunks(Self::BYTES).zip(sums) {
-            if xxh3_64(block) != *sum {
+            if XxHash3_64::oneshot(block) != *sum {
                 return Err(Error::Checksum {
                     path: self.path.display().to_string(),
                     found: "a block of spilled records that is not what was written".to_owned(),

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 use super::part::Part;
 use crate::error::{Error, Result};
@@ -265,7 +265,7 @@ pub fn parse(path: &Path, text: &str) -> Result<Ledger> {
         .trim_end()
         .rsplit_once('\n')
         .ok_or_else(|| broken("one line".to_owned(), "a document and its checksum"))?;
-    let found = format!("{:032x}", xxh3_128(body.as_bytes()));
+    let found = format!("{:032x}", XxHash3_128::oneshot(body.as_bytes()));
     if found != checksum {
         return Err(broken(format!("checksum {found}"), checksum));
     }
@@ -308,7 +308,7 @@ pub fn write(store: &Path, ledger: &Ledger) -> Result<()> {
         .mode(0o600)
         .open(&temporary)
         .map_err(Error::io(&temporary))?;
-    let checksum = xxh3_128(body.as_bytes());
+    let checksum = XxHash3_128::oneshot(body.as_bytes());
     writeln!(file, "{body}\n{checksum:032x}")
         .and_then(|()| file.sync_all())
         .map_err(Error::io(&temporary))?;

@@ -11,7 +11,7 @@ use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::Schema;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3Default;
+use twox_hash::XxHash3_128;
 
 use crate::error::{Error, Result, guarded};
 
@@ -31,14 +31,14 @@ pub struct Part {
 /// Counts and hashes what passes.
 pub struct Hashed<W> {
     inner: W,
-    hash: Xxh3Default,
+    hash: XxHash3_128,
     bytes: u64,
 }
 
 impl<W: Write> Write for Hashed<W> {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
         let written = self.inner.write(buffer)?;
-        self.hash.update(buffer.get(..written).unwrap_or_default());
+        self.hash.write(buffer.get(..written).unwrap_or_default());
         self.bytes += written as u64;
         Ok(written)
     }
@@ -67,7 +67,7 @@ impl PartWriter {
             .map_err(Error::io(&path))?;
         let sink = Hashed {
             inner: BufWriter::with_capacity(1 << 16, file),
-            hash: Xxh3Default::new(),
+            hash: XxHash3_128::new(),
             bytes: 0,
         };
         let stream = StreamWriter::try_new(sink, schema).map_err(Error::arrow(&path))?;
@@ -111,7 +111,7 @@ impl PartWriter {
             path: name,
             rows,
             bytes: sink.bytes,
-            checksum: format!("{:032x}", sink.hash.digest128()),
+            checksum: format!("{:032x}", sink.hash.finish_128()),
         };
         let file = sink.inner.into_inner().map_err(|error| error.into_error());
         let file = file.map_err(Error::io(&path))?;
@@ -198,13 +198,13 @@ pub fn verify(store: &Path, name: &str, checksum: &str) -> Result<u64> {
 /// xxh3-128 and length of a file.
 pub fn hash(path: &Path) -> Result<(String, u64)> {
     let mut file = File::open(path).map_err(Error::io(path))?;
-    let (mut hash, mut bytes, mut buffer) = (Xxh3Default::new(), 0, vec![0; 1 << 18]);
+    let (mut hash, mut bytes, mut buffer) = (XxHash3_128::new(), 0, vec![0; 1 << 18]);
     loop {
         let read = file.read(&mut buffer).map_err(Error::io(path))?;
         if read == 0 {
-            return Ok((format!("{:032x}", hash.digest128()), bytes));
+            return Ok((format!("{:032x}", hash.finish_128()), bytes));
         }
-        hash.update(buffer.get(..read).unwrap_or_default());
+        hash.write(buffer.get(..read).unwrap_or_default());
         bytes += read as u64;
     }
 }

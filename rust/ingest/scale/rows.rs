@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use xxhash_rust::xxh3::xxh3_128;
+use twox_hash::XxHash3_128;
 
 use super::packet::{Kind, pack, unpack};
 use super::{Kept, Settings, Shard};
@@ -27,7 +27,7 @@ pub(super) const EVENT: u8 = 1;
 pub(super) fn keep(settings: &Settings, name: &str, bytes: &[u8]) -> Result<Kept> {
     let kept = Kept {
         path: format!("{FOLDER}/{name}"),
-        checksum: format!("{:032x}", xxh3_128(bytes)),
+        checksum: format!("{:032x}", XxHash3_128::oneshot(bytes)),
     };
     let path = settings.root.join(&kept.path);
     let file = OpenOptions::new()
@@ -44,7 +44,7 @@ pub(super) fn keep(settings: &Settings, name: &str, bytes: &[u8]) -> Result<Kept
 pub(super) fn kept(settings: &Settings, kept: &Kept) -> Result<Vec<u8>> {
     let path = settings.root.join(&kept.path);
     let bytes = std::fs::read(&path).map_err(Error::io(&path))?;
-    let found = format!("{:032x}", xxh3_128(&bytes));
+    let found = format!("{:032x}", XxHash3_128::oneshot(&bytes));
     if found != kept.checksum {
         return Err(Error::Checksum {
             path: path.display().to_string(),
