@@ -21,6 +21,7 @@ use arrow_array::builder::{ArrayBuilder as _, Float64Builder, Int64Builder, Stri
 use arrow_schema::ArrowError;
 use flate2::bufread::MultiGzDecoder;
 use unskew::error::Error as Fault;
+use unskew::event::Bad;
 use unskew::event::row::Texts;
 use unskew::fan;
 use unskew::key::Secret;
@@ -206,6 +207,7 @@ fn columns(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
             };
             let utf8 = |_| Fault::Value("a chunk is not UTF-8".to_owned());
             let chunk = simdutf8::basic::from_utf8(&bytes).map_err(utf8)?;
+            let mut read = json::Fields::default();
             let (mut from, ends) = (0, memchr::memchr_iter(b'\n', chunk.as_bytes()));
             more.clear();
             for to in ends {
@@ -214,9 +216,9 @@ fn columns(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
                     chunk,
                     more: &mut more,
                 };
-                let read = parser.fields(line, &mut arena);
+                let fault = |bad: Bad| Fault::Value(bad.message);
+                parser.read(line, &mut read, &mut arena).map_err(fault)?;
                 from = to + 1;
-                let read = read.map_err(|bad| Fault::Value(bad.message))?;
                 fields.push(&read, arena.texts());
                 if let Value::Text(span) = read.get(Field::Response) {
                     found.text += arena.texts().of(span).len();

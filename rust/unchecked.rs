@@ -19,6 +19,30 @@ fn avx2<T: Real>(rows: &Rows<T>, form: &Form, first: usize, slope: &mut [T]) -> 
     crate::loss::block(rows, form, first, slope)
 }
 
+/// Bytes that are looked at in one step.
+pub const BLOCK: usize = 16;
+
+/// A bit for each byte, the first one lowest: whether it is a quote, a backslash or a control character.
+#[inline]
+pub fn marks(block: &[u8; BLOCK]) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every such processor has SSE2, and sixteen bytes are there to be read.
+    return unsafe {
+        use std::arch::x86_64::{
+            __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8,
+            _mm_or_si128, _mm_set1_epi8,
+        };
+        let bytes = _mm_loadu_si128(block.as_ptr().cast::<__m128i>());
+        let is = |byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte as i8));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(is(b'"'), is(b'\\')), control)) as u32
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    block.iter().rev().fold(0, |marks, byte| {
+        marks << 1 | u32::from(crate::reader::cursor::is_mark(*byte))
+    })
+}
+
 /// The bytes as text, or back if they are not UTF-8.
 pub fn text(bytes: Vec<u8>) -> Result<String, Vec<u8>> {
     if simdutf8::basic::from_utf8(&bytes).is_err() {

@@ -6,7 +6,7 @@ use simdutf8::basic::from_utf8;
 
 use super::arena::Arena;
 use super::csv::{self, Header};
-use super::json::is_whole_object;
+use super::json::{Fields, is_whole_object};
 use super::line::{Parser, Row};
 use super::lines::{self, MAX_LINE, Piece};
 use super::records::{Batch, Record, is_blank};
@@ -137,7 +137,7 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
     } else {
         &bytes
     };
-    let mut object = Vec::new();
+    let (mut object, mut fields) = (Vec::new(), Fields::default());
     let mut lines: Vec<Line> = Vec::with_capacity(batch.records.len());
     for (at, mut record) in batch.records.into_iter().enumerate() {
         let fault = record.fault.take();
@@ -180,7 +180,14 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
             (None, None) => {
                 let text = chunk.get(record.from..to);
                 let text = text.or_else(|| from_utf8(line).ok());
-                classify(parser, (line, text), record.whole, arena, &mut give);
+                classify(
+                    parser,
+                    (line, text),
+                    record.whole,
+                    &mut fields,
+                    arena,
+                    &mut give,
+                );
             }
         }
     }
@@ -252,17 +259,25 @@ fn cells(
         Ok(false) => give(UNMAPPED, What::Blank),
         Ok(true) => {
             let text = from_utf8(object).ok();
-            classify(parser, (object, text), true, arena, give);
+            classify(
+                parser,
+                (object, text),
+                true,
+                &mut Fields::default(),
+                arena,
+                give,
+            );
         }
     }
 }
 
 /// What a record that should be a JSON object is; it comes with its text, if it is UTF-8.
 #[inline]
-fn classify(
+fn classify<'l>(
     parser: &mut Parser,
-    (line, text): (&[u8], Option<&str>),
+    (line, text): (&[u8], Option<&'l str>),
     whole: bool,
+    fields: &mut Fields<'l>,
     mut arena: Arena<'_>,
     give: &mut impl FnMut(u16, What),
 ) {
@@ -272,7 +287,7 @@ fn classify(
     let parsed = if line.len() > MAX_LINE {
         Err(too_long())
     } else if let Some(text) = text {
-        parser.records(text, &mut arena, &mut |rule, row| {
+        parser.records(text, fields, &mut arena, &mut |rule, row| {
             give(
                 rule,
                 row.map_or_else(What::Bad, |row| row.map_or(What::Skipped, What::Row)),

@@ -5,11 +5,10 @@
 
 use memchr::{memchr, memchr2};
 
-/// Bytes of a string that are looked at in words, before the search of long ones is worth its start.
-const SHORT: usize = 32;
-const WORD: usize = size_of::<u64>();
-const ONES: u64 = u64::MAX / 0xff;
-const HIGHS: u64 = ONES * 0x80;
+use crate::unchecked::{BLOCK, marks};
+
+/// Bytes of a string that are looked at in blocks, before the search of long ones is worth its start.
+const SHORT: usize = 4 * BLOCK;
 
 /// A place in a text.
 #[derive(Clone, Copy)]
@@ -18,6 +17,26 @@ pub(super) struct Cursor<'t> {
     pub text: &'t str,
     /// The next byte.
     pub at: usize,
+}
+
+/// A short text that is compared in one step.
+pub(super) struct Padded {
+    text: &'static str,
+    bytes: u128,
+    mask: u128,
+}
+
+impl Padded {
+    /// Of a text of at most sixteen bytes.
+    pub const fn new(text: &'static str) -> Self {
+        let (mut bytes, mut mask, mut rest) = (0, 0, text.as_bytes());
+        assert!(rest.len() <= size_of::<u128>());
+        while let [before @ .., last] = rest {
+            (bytes, mask) = (bytes << 8 | *last as u128, mask << 8 | 0xff);
+            rest = before;
+        }
+        Self { text, bytes, mask }
+    }
 }
 
 impl<'t> Cursor<'t> {
@@ -53,6 +72,20 @@ impl<'t> Cursor<'t> {
         let rest = self.text.as_bytes().get(self.at..)?;
         rest.starts_with(word.as_bytes())
             .then(|| self.at += word.len())
+    }
+
+    /// Passes over `word` if it is what comes.
+    #[inline]
+    pub fn padded(&mut self, word: &Padded) -> bool {
+        let Some(rest) = self.text.as_bytes().get(self.at..) else {
+            return false;
+        };
+        let found = match rest.first_chunk() {
+            Some(block) => (u128::from_le_bytes(*block) ^ word.bytes) & word.mask == 0,
+            None => rest.starts_with(word.text.as_bytes()),
+        };
+        self.at += if found { word.text.len() } else { 0 };
+        found
     }
 
     /// Passes over a string; whether there are escapes in it.
@@ -135,30 +168,28 @@ impl<'t> Cursor<'t> {
 /// Bytes before the first quote, backslash or control character of a text.
 #[inline]
 fn plain(text: &[u8]) -> Option<usize> {
-    let mut words = text.chunks_exact(WORD);
-    let mut passed = 0;
-    while passed < SHORT
-        && let Some(word) = words.next()
-    {
-        let marks = marks(u64::from_le_bytes(word.try_into().ok()?));
+    let (mut passed, mut rest) = (0, text);
+    while passed < SHORT {
+        let Some((block, behind)) = rest.split_first_chunk() else {
+            let stop = rest.iter().position(|byte| is_mark(*byte));
+            return stop.map(|stop| passed + stop);
+        };
+        let marks = marks(block);
         if marks != 0 {
-            return Some(passed + marks.trailing_zeros() as usize / 8);
+            return Some(passed + marks.trailing_zeros() as usize);
         }
-        passed += WORD;
+        (passed, rest) = (passed + BLOCK, behind);
     }
-    let rest = text.get(passed..)?;
     let stop = memchr2(b'"', b'\\', rest)?;
     let before = rest.get(..stop)?.iter();
     let control = before.fold(false, |control, byte| control | (*byte < 0x20));
     (!control).then_some(passed + stop)
 }
 
-/// The high bits of the bytes of a word that are quotes, backslashes or control characters; exact up to the lowest one.
+/// Whether a byte ends what is plain: a quote, a backslash or a control character.
 #[inline]
-fn marks(word: u64) -> u64 {
-    let less = |word: u64, than: u64| word.wrapping_sub(ONES * than) & !word;
-    let equal = |byte: u8| less(word ^ (ONES * u64::from(byte)), 1);
-    (less(word, 0x20) | equal(b'"') | equal(b'\\')) & HIGHS
+pub fn is_mark(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {
@@ -247,22 +278,17 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_mark_of_a_word_is_exact() {
+    fn the_marks_of_a_block_are_those_of_its_bytes() {
         let mut random = crate::dice::dice(3);
         for _ in 0..200_000 {
-            let word: [u8; 8] = std::array::from_fn(|_| match random(4) {
+            let block: [u8; BLOCK] = std::array::from_fn(|_| match random(4) {
                 0 => *b"\"\\\0\x1f !#[]\x80\xff".get(random(11)).unwrap(),
                 _ => random(256) as u8,
             });
-            let first = word
-                .iter()
-                .position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\'));
-            let marks = marks(u64::from_le_bytes(word));
-            assert_eq!(
-                (marks != 0).then(|| marks.trailing_zeros() as usize / 8),
-                first,
-                "{word:?}"
-            );
+            let found = marks(&block);
+            let place = |(at, byte): (usize, &u8)| u32::from(is_mark(*byte)) << at;
+            let expected: u32 = block.iter().enumerate().map(place).sum();
+            assert_eq!(found, expected, "{block:?}");
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::arena::Arena;
+use super::cursor::Padded;
 use super::strict::{Check, Name, Nested, classify, repeated, repeats};
 use crate::event::row::Span;
 use crate::event::{Bad, Reason};
@@ -28,7 +29,11 @@ macro_rules! fields {
             /// The one with this key.
             pub fn named(name: &str) -> Option<Self> { match name { $($name => Some(Self::$variant),)* _ => None } }
             /// The key as it is mostly written, with the colon behind it.
-            pub fn quoted(self) -> &'static str { match self { $(Self::$variant => concat!("\"", $name, "\":")),* } }
+            #[inline]
+            pub(super) fn quoted(self) -> Option<&'static Padded> {
+                static QUOTED: [Padded; FIELDS] = [$(Padded::new(concat!("\"", $name, "\":"))),*];
+                QUOTED.get(self as usize)
+            }
             /// Bit in a mask of fields.
             pub const fn mask(self) -> u32 { 1 << self as u8 }
         }
@@ -75,9 +80,10 @@ pub enum Value<'de> {
     Instant(i64),
 }
 
-/// The fields of one line.
+/// The fields of one line, in memory that serves the next one too.
 #[derive(Debug, Default)]
 pub struct Fields<'de> {
+    /// Of those that are known; the others say what an earlier line said.
     values: [Value<'de>; FIELDS],
     /// Mask of the fields that were set.
     pub known: u32,
@@ -87,11 +93,22 @@ pub struct Fields<'de> {
 
 impl<'de> Fields<'de> {
     /// The value of a field.
+    #[inline]
     pub fn get(&self, field: Field) -> Value<'de> {
+        if self.known & field.mask() == 0 {
+            return Value::Absent;
+        }
         self.values.get(field as usize).copied().unwrap_or_default()
     }
 
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        self.known = 0;
+        self.unknown.clear();
+    }
+
     /// Gives a field its value.
+    #[inline]
     pub fn set(&mut self, field: Field, value: Value<'de>) {
         self.known |= field.mask();
         if let Some(slot) = self.values.get_mut(field as usize) {

@@ -111,28 +111,43 @@ impl Parser {
         }
     }
 
-    /// The row on `line`; a refused one leaves no text in `arena`.
-    pub fn parse(&mut self, line: &str, arena: &mut Arena<'_>) -> Result<Row, Bad> {
+    /// The row on `line`, read by way of `fields`; a refused one leaves no text in `arena`.
+    pub fn parse<'l>(
+        &mut self,
+        line: &'l str,
+        fields: &mut Fields<'l>,
+        arena: &mut Arena<'_>,
+    ) -> Result<Row, Bad> {
         let start = arena.end();
-        let row = self.row(line, arena.again());
+        let row = self.row(line, fields, arena.again());
         if row.is_err() {
             arena.back_to(start);
         }
         row
     }
 
-    /// The fields of a canonical line, as for `parse`; the texts of a refused one stay in `arena`.
-    pub fn fields<'l>(&mut self, line: &'l str, arena: &mut Arena<'_>) -> Result<Fields<'l>, Bad> {
+    /// Reads a canonical line to `fields`, as for `parse`; the texts of a refused one stay in `arena`.
+    pub fn read<'l>(
+        &mut self,
+        line: &'l str,
+        fields: &mut Fields<'l>,
+        arena: &mut Arena<'_>,
+    ) -> Result<(), Bad> {
         let start = arena.end();
-        if let Some(fields) = quick::fields(line, arena, &mut self.habit) {
-            return Ok(fields);
+        if quick::read(line, fields, arena, &mut self.habit).is_none() {
+            arena.back_to(start);
+            *fields = scan(line, arena)?;
         }
-        arena.back_to(start);
-        scan(line, arena)
+        Ok(())
     }
 
-    fn row(&mut self, line: &str, mut arena: Arena<'_>) -> Result<Row, Bad> {
-        let mut fields = self.fields(line, &mut arena)?;
+    fn row<'l>(
+        &mut self,
+        line: &'l str,
+        fields: &mut Fields<'l>,
+        mut arena: Arena<'_>,
+    ) -> Result<Row, Bad> {
+        self.read(line, fields, &mut arena)?;
         let kind = match fields.get(Field::Type) {
             Value::Text(span) => arena.texts().of(span),
             Value::Absent | Value::Null => return Err(missing(Field::Type)),
@@ -169,14 +184,15 @@ impl Parser {
     ///
     /// # Errors
     /// Why the line as a whole is no record.
-    pub fn records(
+    pub fn records<'l>(
         &mut self,
-        line: &str,
+        line: &'l str,
+        fields: &mut Fields<'l>,
         arena: &mut Arena<'_>,
         give: &mut impl FnMut(u16, Result<Option<Row>, Bad>),
     ) -> Result<(), Bad> {
         let Some(mapping) = self.mapping.take() else {
-            let row = self.parse(line, arena)?;
+            let row = self.parse(line, fields, arena)?;
             give(UNMAPPED, Ok(Some(row)));
             return Ok(());
         };
@@ -185,7 +201,7 @@ impl Parser {
             let row = draft.and_then(|draft: Option<Draft<'_>>| {
                 let Some(draft) = &draft else { return Ok(None) };
                 let mut line = Line {
-                    fields: draft.fields(),
+                    fields: &mut draft.fields(),
                     arena: arena.again(),
                     parser: self,
                 };
@@ -229,8 +245,9 @@ mod tests {
     fn parse(line: &str) -> Result<(Row, String), Bad> {
         let mut arena = "canonical".to_owned();
         let mut parser = Parser::new(Secret::new(&[7; 32]).unwrap(), "canonical");
+        let fields = &mut Fields::default();
         parser
-            .parse(line, &mut Arena::writing(&mut arena))
+            .parse(line, fields, &mut Arena::writing(&mut arena))
             .map(|row| (row, arena))
     }
 

@@ -6,9 +6,12 @@
 
 use std::borrow::Cow;
 
+use hashbrown::HashMap;
+
 use super::arena::Arena;
 use super::cursor::{Cursor, unescape};
 use super::json::{Field, Fields, Value, number};
+use super::orders::Orders;
 use super::strict::MAX_KEYS;
 use super::tree::{self, Node};
 use crate::event::row::Span;
@@ -26,6 +29,8 @@ pub(super) struct Habit {
     offered: String,
     /// Values inside a value that is not read.
     nodes: Vec<Node>,
+    /// The orders of keys in them.
+    orders: Orders,
 }
 
 impl Default for Habit {
@@ -34,21 +39,24 @@ impl Default for Habit {
             after: [[None; START + 1]; 4],
             offered: String::new(),
             nodes: Vec::new(),
+            orders: Orders::new(HashMap::new()),
         }
     }
 }
 
-/// The fields of the object on `line`.
-pub(super) fn fields<'l>(
+/// Reads the object on `line` to `fields`; without an answer they are of no use.
+pub(super) fn read<'l>(
     line: &'l str,
+    fields: &mut Fields<'l>,
     arena: &mut Arena<'_>,
     habit: &mut Habit,
-) -> Option<Fields<'l>> {
+) -> Option<()> {
+    fields.clear();
     Quick {
         cursor: Cursor { text: line, at: 0 },
         arena,
         habit,
-        fields: Fields::default(),
+        fields,
         keys: 0,
     }
     .run()
@@ -58,12 +66,12 @@ struct Quick<'a, 'c, 'l> {
     cursor: Cursor<'l>,
     arena: &'a mut Arena<'c>,
     habit: &'a mut Habit,
-    fields: Fields<'l>,
+    fields: &'a mut Fields<'l>,
     keys: usize,
 }
 
 impl<'l> Quick<'_, '_, 'l> {
-    fn run(mut self) -> Option<Fields<'l>> {
+    fn run(mut self) -> Option<()> {
         let (mut context, mut last) = (0, START);
         self.cursor.space();
         self.cursor.byte(b'{')?;
@@ -100,7 +108,7 @@ impl<'l> Quick<'_, '_, 'l> {
         self.cursor.byte(b'}')?;
         self.cursor.space();
         let whole = self.cursor.at == self.cursor.text.len() && self.keys <= MAX_KEYS;
-        (whole && self.distinct()).then_some(self.fields)
+        (whole && self.distinct()).then_some(())
     }
 
     /// The next key, a known one or its name, with the colon behind it.
@@ -108,7 +116,7 @@ impl<'l> Quick<'_, '_, 'l> {
     fn key(&mut self, context: usize, last: usize) -> Option<Result<Field, &'l str>> {
         let expected = self.habit.after.get_mut(context)?.get_mut(last)?;
         if let Some(field) = *expected
-            && self.cursor.word(field.quoted()).is_some()
+            && field.quoted().is_some_and(|key| self.cursor.padded(key))
         {
             self.cursor.space();
             return Some(Ok(field));
@@ -177,7 +185,8 @@ impl<'l> Quick<'_, '_, 'l> {
     /// Any value as written.
     fn nested(&mut self) -> Option<&'l str> {
         let from = self.cursor.at;
-        tree::pass(&mut self.cursor, &mut self.habit.nodes, &mut self.keys)?;
+        let Habit { nodes, orders, .. } = &mut *self.habit;
+        tree::pass(&mut self.cursor, nodes, orders, &mut self.keys)?;
         self.cursor.since(from)
     }
 
@@ -199,7 +208,7 @@ mod tests {
     /// Fields with their texts, and the unknown ones.
     type Read<'l> = (Vec<(Value<'l>, String)>, Vec<(Cow<'l, str>, &'l str)>);
 
-    fn read<'l>(fields: Fields<'l>, arena: &Arena<'_>) -> Read<'l> {
+    fn said<'l>(fields: &Fields<'l>, arena: &Arena<'_>) -> Read<'l> {
         let known = Field::ALL.iter().map(|field| match fields.get(*field) {
             Value::Text(span) => {
                 let text = arena.texts().of(span).to_owned();
@@ -208,7 +217,7 @@ mod tests {
             Value::Float(value) => (Value::Null, format!("{:x}", value.to_bits())),
             other => (other, String::new()),
         });
-        (known.collect(), fields.unknown)
+        (known.collect(), fields.unknown.clone())
     }
 
     /// Whether a line is ordinary; its fields must be those of the other reader then, in a chunk or not.
@@ -216,17 +225,18 @@ mod tests {
         let (chunk, mut more) = (format!("before\n{line}\nafter"), String::new());
         let mut apart = String::new();
         let mut written = Arena::writing(&mut apart);
-        let theirs = scan(line, &mut written).map(|fields| read(fields, &written));
+        let theirs = scan(line, &mut written).map(|fields| said(&fields, &written));
         let within = chunk.get("before\n".len()..).unwrap();
         let within = within.get(..line.len()).unwrap();
-        let mut found = false;
+        let (mut found, mut fields) = (false, Fields::default());
         for line in [line, within] {
             more.clear();
             let mut arena = Arena {
                 chunk: &chunk,
                 more: &mut more,
             };
-            let mine = fields(line, &mut arena, habit).map(|fields| read(fields, &arena));
+            let mine = read(line, &mut fields, &mut arena, habit);
+            let mine = mine.map(|()| said(&fields, &arena));
             found = mine.is_some();
             assert!(mine.is_none() || mine == theirs.clone().ok(), "{line}");
         }

@@ -12,7 +12,7 @@ use crate::mapping::Make;
 
 /// A line being given types.
 pub(super) struct Line<'a, 'c, 'de> {
-    pub fields: Fields<'de>,
+    pub fields: &'a mut Fields<'de>,
     pub arena: Arena<'c>,
     pub parser: &'a mut Parser,
 }

@@ -11,6 +11,8 @@ use super::strict::{MAX_DEPTH, MAX_KEYS, repeats};
 
 /// Keys that are compared one by one.
 const FEW: usize = 32;
+/// In place of the number of a list or object around another.
+const OUTSIDE: u32 = u32::MAX;
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +95,13 @@ pub fn grow_among(text: &str, nodes: &mut Vec<Node>, orders: &mut Orders) -> boo
 }
 
 /// Passes over a value inside an object, and fills `nodes` with what is in it; `keys` of its line were seen before.
-pub(super) fn pass(cursor: &mut Cursor<'_>, nodes: &mut Vec<Node>, keys: &mut usize) -> Option<()> {
-    grown(cursor, nodes, &mut Orders::default(), (1, keys))
+pub(super) fn pass(
+    cursor: &mut Cursor<'_>,
+    nodes: &mut Vec<Node>,
+    orders: &mut Orders,
+    keys: &mut usize,
+) -> Option<()> {
+    grown(cursor, nodes, orders, (1, keys))
 }
 
 /// The value at a cursor, inside `depth` others.
@@ -110,7 +117,7 @@ fn grown(
         cursor: *cursor,
         nodes,
         orders,
-        open: Vec::new(),
+        top: OUTSIDE,
         depth,
         keys: *keys,
     };
@@ -142,8 +149,9 @@ struct Scan<'t, 'a> {
     cursor: Cursor<'t>,
     nodes: &'a mut Vec<Node>,
     orders: &'a mut Orders,
-    open: Vec<usize>,
-    /// Values around the outermost one.
+    /// The innermost list or object that is open; while it is, its `next` is the one around it.
+    top: u32,
+    /// Values around the next one.
     depth: usize,
     keys: usize,
 }
@@ -161,11 +169,11 @@ impl Scan<'_, '_> {
                 self.scalar()?;
             }
             loop {
-                let Some(top) = self.open.last().copied() else {
+                if self.top == OUTSIDE {
                     return Some(());
-                };
+                }
                 self.cursor.space();
-                let shape = self.nodes.get(top)?.shape;
+                let shape = self.nodes.get(self.top as usize)?.shape;
                 match (shape, self.cursor.peek()?) {
                     (_, b',') => {
                         self.cursor.at += 1;
@@ -173,7 +181,7 @@ impl Scan<'_, '_> {
                         self.key()?;
                         break;
                     }
-                    (Shape::Array, b']') | (Shape::Object, b'}') => self.leave(top)?,
+                    (Shape::Array, b']') | (Shape::Object, b'}') => self.leave()?,
                     _ => return None,
                 }
             }
@@ -193,29 +201,34 @@ impl Scan<'_, '_> {
     }
 
     fn enter(&mut self) -> Option<()> {
-        if self.depth + self.open.len() >= MAX_DEPTH as usize {
+        if self.depth >= MAX_DEPTH as usize {
             return None;
         }
         let object = self.cursor.peek() == Some(b'{');
-        self.open.push(self.nodes.len());
+        let (at, around) = (self.nodes.len() as u32, self.top);
         let shape = if object { Shape::Object } else { Shape::Array };
         self.push(shape, self.cursor.at);
-        if let Some(node) = self.nodes.last_mut().filter(|_| object) {
+        let node = self.nodes.last_mut()?;
+        if object {
             node.order = self.orders.first();
         }
+        (node.next, self.top) = (around, at);
+        self.depth += 1;
         self.cursor.at += 1;
         self.cursor.space();
         Some(())
     }
 
-    fn leave(&mut self, top: usize) -> Option<()> {
+    fn leave(&mut self) -> Option<()> {
         self.cursor.at += 1;
-        self.open.pop();
+        self.depth -= 1;
         let (to, next) = (self.cursor.at as u32, self.nodes.len() as u32);
-        let node = self.nodes.get_mut(top)?;
-        (node.to, node.next) = (to, next);
+        let node = self.nodes.get_mut(self.top as usize)?;
+        let around = std::mem::replace(&mut node.next, next);
+        node.to = to;
         let known = node.shape == Shape::Array || node.order != NONE;
-        (known || self.distinct(top as u32)).then_some(())
+        let of = std::mem::replace(&mut self.top, around);
+        (known || self.distinct(of)).then_some(())
     }
 
     /// Whether the keys of an object differ.
@@ -249,7 +262,7 @@ impl Scan<'_, '_> {
 
     /// The key of the next member, if the innermost open value is an object.
     fn key(&mut self) -> Option<()> {
-        let top = *self.open.last()?;
+        let top = self.top as usize;
         let node = self.nodes.get(top)?;
         if node.shape == Shape::Array {
             return Some(());

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use unskew::store::ledger;
 
 fuzz_target!(|data: &str| {
-    let checksum = xxhash_rust::xxh3::xxh3_128(data.as_bytes());
+    let checksum = twox_hash::XxHash3_128::oneshot(data.as_bytes());
     let text = format!("{data}\n{checksum:032x}\n");
     if let Ok(ledger) = ledger::parse(Path::new("ledger"), &text) {
         assert!(
