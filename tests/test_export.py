@@ -17,7 +17,7 @@ def told(value):
 
 @pytest.mark.parametrize("step", [1, 30, 1 << 14])
 @pytest.mark.parametrize("table", ["impressions", "feedback", "observations"])
-def test_every_format_gives_the_rows_of_the_table_with_keys_in_hexadecimal(
+def test_every_format_gives_the_rows_of_the_table_with_keys_in_hexadecimal_where_they_are_text(
     tmp_path, monkeypatch, step, table
 ):
     import pyarrow.csv
@@ -30,7 +30,7 @@ def test_every_format_gives_the_rows_of_the_table_with_keys_in_hexadecimal(
     rows = Store.open(store).table(table).to_pylist()
     expected = [{name: told(value) for name, value in row.items()} for row in rows]
     assert export.export(store, tmp_path / "rows.parquet", form="parquet", table=table)["rows"] == len(rows)
-    assert pyarrow.parquet.read_table(tmp_path / "rows.parquet").to_pylist() == expected
+    assert pyarrow.parquet.read_table(tmp_path / "rows.parquet").to_pylist() == rows
     export.export(store, tmp_path / "rows.jsonl", table=table)
     lines = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text("utf-8").splitlines()]
     assert lines == json.loads(json.dumps(expected, default=str))
