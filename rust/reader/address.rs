@@ -71,16 +71,33 @@ pub fn may_hold(raw: &str, nodes: &mut Vec<Node>) -> bool {
 /// Whether anything stands in a JSON value without which there is no address: the marks of mail and of IP addresses,
 /// letters of the names, an escape, or what may be JSON in a string.
 fn has_sign(raw: &str) -> bool {
-    let mut before = b' ';
-    raw.bytes().any(|byte| {
-        let pair = [std::mem::replace(&mut before, byte), byte];
+    const ENDS: [bool; 256] = among(b"@%.\\ {[:pPaAoO");
+    let raw = raw.as_bytes();
+    let is_sign = |at: usize, byte: u8| {
+        let before = at.checked_sub(1).and_then(|at| raw.get(at).copied());
+        let pair = [before.unwrap_or(b' '), byte];
         match pair {
             [_, b'@' | b'%' | b'.' | b'\\'] | [b'"', b' ' | b'{' | b'['] => true,
             [before, b':'] => before != b'"', // that of a member follows its name, and IPv6 has two
-            [_, b'p' | b'P' | b'a' | b'A' | b'o' | b'O'] => names_begin(&pair),
-            _ => false,
+            _ => names_begin(&pair),
         }
-    })
+    };
+    let ends = |byte: u8| ENDS.get(usize::from(byte)) == Some(&true);
+    let mut bytes = raw.iter().enumerate();
+    bytes.any(|(at, byte)| ends(*byte) && is_sign(at, *byte))
+}
+
+/// Which bytes are among some.
+const fn among(mut some: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    while let [byte, rest @ ..] = some {
+        let (_, behind) = table.split_at_mut(*byte as usize);
+        if let [found, ..] = behind {
+            *found = true;
+        }
+        some = rest;
+    }
+    table
 }
 
 /// A JSON text on its way to a copy, the innermost last where texts lie in texts.

@@ -74,7 +74,7 @@ impl Line<'_, '_, '_> {
                 .id(Field::Parent)?
                 .map(|id| self.key(Space::Response, id)),
             extra: self.extra(),
-            response_chars: i32::try_from(self.of(response).chars().count()).unwrap_or(i32::MAX),
+            response_chars: i32::try_from(characters(self.of(response))).unwrap_or(i32::MAX),
             text_hash: Key::of(self.of(response).as_bytes()),
         };
         row.content = row.text(self.arena.texts()).hashed(&mut self.parser.hash);
@@ -199,5 +199,30 @@ impl Line<'_, '_, '_> {
 
     pub(super) fn of(&self, span: Span) -> &str {
         self.arena.texts().of(span)
+    }
+}
+
+/// Characters of a text: the bytes that begin one, counted in stretches of which a byte can hold the count.
+fn characters(text: &str) -> usize {
+    const STRETCH: usize = 128;
+    let begins = |byte: &u8| u8::from(*byte as i8 >= -0x40);
+    let stretches = text.as_bytes().chunks(STRETCH);
+    stretches
+        .map(|bytes| usize::from(bytes.iter().map(begins).sum::<u8>()))
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_are_those_of_the_standard_library() {
+        for length in 0..600 {
+            let text: String = "aé日😀".chars().cycle().take(length).collect();
+            for text in [text, "x".repeat(length), "語".repeat(length)] {
+                assert_eq!(characters(&text), text.chars().count(), "{text}");
+            }
+        }
     }
 }
