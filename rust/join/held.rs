@@ -104,13 +104,16 @@ struct People {
 }
 
 impl People {
+    fn find(&self, person: [Key; 2]) -> Option<u32> {
+        let same = |code: u32| self.keys.get(code) == Some(&person);
+        self.index.find(mixed(person), same)
+    }
+
     fn code(&mut self, person: [Key; 2]) -> u32 {
         if person == [Key::default(); 2] {
             return NOBODY;
         }
-        let keys = &self.keys;
-        let same = |code: u32| keys.get(code) == Some(&person);
-        if let Some(code) = self.index.find(mixed(person), same) {
+        if let Some(code) = self.find(person) {
             return code;
         }
         let code = self.keys.len() as u32;
@@ -158,6 +161,12 @@ impl Default for Rows {
 }
 
 impl Rows {
+    /// Whether a response and its session are there.
+    pub fn expect_shown(&self, key: Key, person: [Option<Key>; 2]) -> bool {
+        let person = self.people.find(person.map(Option::unwrap_or_default));
+        self.shown.find(key).is_some() & person.is_some()
+    }
+
     /// Adds a response, which regenerates that of the key `parent`.
     pub fn push_shown(
         &mut self,
