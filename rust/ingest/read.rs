@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::deliver::{Planned, Source, deliver};
 use super::{Progress, Run, books};
+use crate::ahead;
 use crate::error::{Error, Result};
 use crate::event::Reason;
 use crate::event::row::Key;
@@ -153,12 +154,14 @@ impl Run<'_> {
                 if let Some(source) = self.sources.get_mut(src) {
                     source.addresses += parsed.addresses;
                 }
-                self.expect(&parsed.lines);
-                for line in &parsed.lines {
-                    self.line(src, line, &parsed, sealed)?;
-                    if !line.more {
-                        self.done.bytes += line.length + u64::from(line.newline);
-                        self.done.lines += 1;
+                for lines in parsed.lines.chunks(ahead::ROWS) {
+                    self.look(lines, &parsed);
+                    for line in lines {
+                        self.line(src, line, &parsed, sealed)?;
+                        if !line.more {
+                            self.done.bytes += line.length + u64::from(line.newline);
+                            self.done.lines += 1;
+                        }
                     }
                 }
                 Ok(())
@@ -166,16 +169,15 @@ impl Run<'_> {
         }
     }
 
-    /// Looks up the keys of rows that are about to be taken, all in a row, so that what is far off in memory comes at
-    /// the same time and not one after the other.
-    fn expect(&self, lines: &[Line]) {
+    /// Looks at what will be asked about lines.
+    fn look(&self, lines: &[Line], parsed: &Parsed) {
         let rows = &self.state.rows;
-        let known = lines.iter().filter(|line| match &line.what {
-            What::Row(Row::Impression(row)) => rows.expect_shown(row.key, [row.session, row.user]),
+        ahead::look_at(lines.iter().filter_map(|line| parsed.text(line)));
+        ahead::look(lines.iter().map(|line| match &line.what {
+            What::Row(Row::Impression(row)) => rows.knows(row.key, [row.session, row.user]),
             What::Row(Row::Feedback(row)) => rows.events.find(row.key).is_some(),
             _ => false,
-        });
-        std::hint::black_box(known.count());
+        }));
     }
 
     /// Takes back what was said about the incomplete last line of the run before.

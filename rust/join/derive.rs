@@ -12,6 +12,7 @@ use super::passes::pass;
 use super::priors::{Moment, priors};
 use super::sums::{Frame, Named, Sums, Tally};
 use super::{Shown, State};
+use crate::ahead;
 use crate::count::Cells;
 use crate::error::Result;
 use crate::event::row::{Digest, Key};
@@ -91,6 +92,7 @@ pub fn derive(
     };
     let see = |(from, to): (u32, u32)| {
         let mut along = Along::from(from, &hits);
+        along.look(rows, to);
         let see = |row| {
             let mine = along.of(row);
             let shown = rows.response(row).filter(|_| rows.shown.live(row))?;
@@ -167,18 +169,25 @@ fn join(rows: &Rows, windows: &Windows, groups: &Groups, threads: usize) -> Resu
     let told = fan::shares(threads, |share| {
         let bound = |share: usize| (count * share / threads) as u32;
         let mut told = Told::default();
-        for at in (bound(share)..bound(share + 1)).filter(|at| rows.events.live(*at)) {
-            let Some(event) = rows.event(at) else {
-                continue;
-            };
-            told.tally.event(&event, rows.events.origin(at).1);
-            let joined = attribute(rows, groups, windows, at, &event);
-            told.tally.joined(at, &event, joined);
-            match joined {
-                Joined::Attributed { .. } if !event.by_user => {}
-                Joined::Attributed { .. } if event.kind == Kind::Choice => told.choices.push(at),
-                Joined::Attributed { row, .. } => told.hits.push(Hit { row, event: at }),
-                _ => {}
+        let (from, to) = (bound(share), bound(share + 1));
+        for first in (from..to).step_by(ahead::ROWS) {
+            let some = first..to.min(first + ahead::ROWS as u32);
+            ahead::look(some.clone().map(|at| rows.knows_target(at)));
+            for at in some.filter(|at| rows.events.live(*at)) {
+                let Some(event) = rows.event(at) else {
+                    continue;
+                };
+                told.tally.event(&event, rows.events.origin(at).1);
+                let joined = attribute(rows, groups, windows, at, &event);
+                told.tally.joined(at, &event, joined);
+                match joined {
+                    Joined::Attributed { .. } if !event.by_user => {}
+                    Joined::Attributed { .. } if event.kind == Kind::Choice => {
+                        told.choices.push(at);
+                    }
+                    Joined::Attributed { row, .. } => told.hits.push(Hit { row, event: at }),
+                    _ => {}
+                }
             }
         }
         told.hits
@@ -212,6 +221,12 @@ impl<'a> Along<'a> {
     /// Those of rows from this one on.
     fn from(row: u32, hits: &'a [Hit]) -> Self {
         Self(hits.split_at(hits.partition_point(|hit| hit.row < row)).1)
+    }
+
+    /// Looks at the events of rows before this one.
+    fn look(&self, rows: &Rows, to: u32) {
+        let mine = self.0.iter().take_while(|hit| hit.row < to);
+        ahead::look(mine.map(|hit| rows.order(hit.event).is_some_and(|(kind, ..)| kind > 0)));
     }
 
     /// Those of a row; a later call can only be about a later row.

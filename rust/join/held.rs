@@ -161,10 +161,10 @@ impl Default for Rows {
 }
 
 impl Rows {
-    /// Whether a response and its session are there.
-    pub fn expect_shown(&self, key: Key, person: [Option<Key>; 2]) -> bool {
+    /// Whether a response is there, or its session.
+    pub fn knows(&self, key: Key, person: [Option<Key>; 2]) -> bool {
         let person = self.people.find(person.map(Option::unwrap_or_default));
-        self.shown.find(key).is_some() & person.is_some()
+        self.shown.find(key).is_some() | person.is_some()
     }
 
     /// Adds a response, which regenerates that of the key `parent`.
@@ -215,6 +215,12 @@ impl Rows {
         let person = person.copied().unwrap_or_default();
         let prob = f32::from_bits(self.prob.get(row));
         Some(packed.row(person, self.stratum.get(row), prob))
+    }
+
+    /// Whether the response is there that an event names.
+    pub fn knows_target(&self, event: u32) -> bool {
+        let target = self.events.rows.get(event).map(PackedEvent::target);
+        target.is_some_and(|target| self.shown.find(target).is_some())
     }
 
     /// Request of a response, and the order in it.

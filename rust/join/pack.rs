@@ -260,6 +260,12 @@ impl PackedEvent {
         (low & 15, at, received_at, self.key)
     }
 
+    /// What it is about.
+    #[inline]
+    pub fn target(&self) -> Key {
+        self.target
+    }
+
     /// Packs a row.
     pub fn of(row: &Event) -> Self {
         Self {
