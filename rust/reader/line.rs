@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-
 use super::arena::Arena;
 use super::json::{Field, Fields, Value, raw_of, scan};
 use super::quick::{self, Habit};
@@ -48,8 +46,9 @@ const fn mask(mut fields: &[Field]) -> u32 {
     mask
 }
 
-/// Pseudonyms kept at hand; beyond this the cache starts again.
-const CACHED: usize = 1 << 16;
+/// Pseudonyms kept at hand, those of users and of sessions apart; few enough to stay in a core's own cache, where they are
+/// found sooner than they are made.
+const KEPT: usize = 1 << 12;
 
 /// Gives types to the lines of one source; owned by one thread.
 pub struct Parser {
@@ -70,8 +69,8 @@ pub struct Parser {
     /// Kept from one look for them to the next.
     pub(super) nodes: Vec<Node>,
     habit: Habit,
-    /// Pseudonyms of users and of sessions, by keyed hashes of their ids.
-    people: [HashMap<Key, Key>; 2],
+    /// Pseudonyms of users and of sessions behind keyed hashes of their ids, each at the place that the hash says.
+    people: [Vec<(Key, Key)>; 2],
 }
 
 impl Parser {
@@ -89,7 +88,7 @@ impl Parser {
             addresses: 0,
             nodes: Vec::new(),
             habit: Habit::default(),
-            people: Default::default(),
+            people: [(); 2].map(|()| vec![Default::default(); KEPT]),
         }
     }
 
@@ -223,15 +222,17 @@ impl Parser {
         } else {
             sessions
         };
-        if let Some(key) = known.get(&hash) {
-            return *key;
+        let known = known.get_mut(hash.short() as usize % KEPT);
+        match known {
+            Some((known, key)) if *known == hash => *key,
+            known => {
+                let key = self.secret.person(&self.source, role, id);
+                if let Some(known) = known {
+                    *known = (hash, key);
+                }
+                key
+            }
         }
-        let key = self.secret.person(&self.source, role, id);
-        if known.len() >= CACHED {
-            known.clear();
-        }
-        known.insert(hash, key);
-        key
     }
 }
 
