@@ -22,7 +22,13 @@ fn avx2<T: Real>(rows: &Rows<T>, form: &Form, first: usize, slope: &mut [T]) -> 
 /// Bytes that are looked at in one step.
 pub const BLOCK: usize = 16;
 
-/// A bit for each byte, the first one lowest: whether it is a quote, a backslash or a control character.
+/// Whether a byte is a quote, a backslash or a control character.
+#[inline]
+pub fn is_mark(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// A bit for each byte, the first one lowest: whether it is a mark.
 #[inline]
 pub fn marks(block: &[u8; BLOCK]) -> u32 {
     #[cfg(target_arch = "x86_64")]
@@ -38,9 +44,10 @@ pub fn marks(block: &[u8; BLOCK]) -> u32 {
         _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(is(b'"'), is(b'\\')), control)) as u32
     };
     #[cfg(not(target_arch = "x86_64"))]
-    block.iter().rev().fold(0, |marks, byte| {
-        marks << 1 | u32::from(crate::reader::cursor::is_mark(*byte))
-    })
+    block
+        .iter()
+        .rev()
+        .fold(0, |marks, byte| marks << 1 | u32::from(is_mark(*byte)))
 }
 
 /// The bytes as text, or back if they are not UTF-8.

@@ -5,7 +5,7 @@
 
 use memchr::{memchr, memchr2};
 
-use crate::unchecked::{BLOCK, marks};
+use crate::unchecked::{BLOCK, is_mark, marks};
 
 /// Bytes of a string that are looked at in blocks, before the search of long ones is worth its start.
 const SHORT: usize = 4 * BLOCK;
@@ -184,12 +184,6 @@ fn plain(text: &[u8]) -> Option<usize> {
     let before = rest.get(..stop)?.iter();
     let control = before.fold(false, |control, byte| control | (*byte < 0x20));
     (!control).then_some(passed + stop)
-}
-
-/// Whether a byte ends what is plain: a quote, a backslash or a control character.
-#[inline]
-pub fn is_mark(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {
