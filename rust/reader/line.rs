@@ -267,6 +267,19 @@ mod tests {
     }
 
     #[test]
+    fn a_pseudonym_is_that_of_the_person_though_others_took_its_place() {
+        let secret = Secret::new(&[7; 32]).unwrap();
+        let mut parser = Parser::new(secret.clone(), "canonical");
+        let ids: Vec<String> = (0..2 * KEPT).map(|id| id.to_string()).collect();
+        for id in ids.iter().chain(&ids) {
+            for role in ["user", "session", "user"] {
+                let expected = secret.person("canonical", role, id);
+                assert_eq!(parser.person(role, id), expected, "{role} {id}");
+            }
+        }
+    }
+
+    #[test]
     fn integers_and_strings_name_the_same_response() {
         let a =
             r#"{"type":"feedback","id":1,"response":5,"kind":"copy","at":"2026-05-04T10:11:12Z"}"#;
