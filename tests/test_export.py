@@ -39,6 +39,13 @@ def test_every_format_gives_the_rows_of_the_table_with_keys_in_hexadecimal_where
         assert pyarrow.csv.read_csv(tmp_path / "rows.csv").num_rows == len(rows)
 
 
+def test_columns_that_parquet_numbers_are_columns_of_the_store(tmp_path):
+    events.ingest(write(tmp_path / "log.jsonl", good(1)), tmp_path / "store")
+    store = Store.open(tmp_path / "store")
+    tables = ("impressions", "feedback")
+    assert set(export.AGAIN) <= {name for table in tables for name in store.table(table).schema.names}
+
+
 def test_a_table_without_rows_has_its_columns(tmp_path):
     import pyarrow.parquet
 
