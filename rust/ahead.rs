@@ -1,23 +1,26 @@
-//! Memory that will be needed, asked for all at once.
+//! Memory that will be needed, asked for ahead of time.
 //!
-//! A row takes a few looks at places that no cache holds, and each look alone costs as much as everything else that is
-//! done with the row. Looks that do not wait for each other's answers overlap: whoever looks at the places of some rows
-//! beforehand, one after the other and nothing between, finds all of them at hand a moment later.
+//! A row takes a few looks at places that no cache holds, and each such look costs as much as everything else that is
+//! done with the row. Whoever asks for the places of some rows beforehand, one after the other, waits for all of them
+//! at once, and finds them at hand a moment later.
 
-/// Rows to look ahead for: few enough to be still at hand when they are taken.
+use crate::unchecked;
+
+/// Rows to ask for at once: few enough to be still at hand when they are taken.
 pub const ROWS: usize = 64;
 /// Bytes that come at a time.
 const LINE: usize = 64;
 
-/// Looks at places; what is found there does not matter.
+/// Asks for a value, if there is one.
 #[inline]
-pub fn look(found: impl Iterator<Item = bool>) {
-    std::hint::black_box(found.fold(false, |any, found| any ^ found));
+pub fn fetch<T>(value: Option<&T>) {
+    if let Some(value) = value {
+        unchecked::fetch(value);
+    }
 }
 
-/// Looks at texts.
+/// Asks for a text.
 #[inline]
-pub fn look_at<'a>(texts: impl Iterator<Item = &'a [u8]>) {
-    let bytes = texts.flat_map(|text| text.iter().step_by(LINE));
-    look(bytes.map(|byte| *byte > 0));
+pub fn fetch_text(text: &[u8]) {
+    text.iter().step_by(LINE).for_each(unchecked::fetch);
 }

@@ -50,6 +50,21 @@ pub fn marks(block: &[u8; BLOCK]) -> u32 {
         .fold(0, |marks, byte| marks << 1 | u32::from(is_mark(*byte)))
 }
 
+/// Asks for the memory of a value without waiting for it.
+#[inline]
+pub fn fetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    for line in (0..size_of::<T>()).step_by(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: the address lies in the value; it is a hint, by which nothing is read or written.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast::<i8>().add(line));
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
 /// The bytes as text, or back if they are not UTF-8.
 pub fn text(bytes: Vec<u8>) -> Result<String, Vec<u8>> {
     if simdutf8::basic::from_utf8(&bytes).is_err() {

@@ -155,7 +155,7 @@ impl Run<'_> {
                     source.addresses += parsed.addresses;
                 }
                 for lines in parsed.lines.chunks(ahead::ROWS) {
-                    self.look(lines, &parsed);
+                    self.fetch(lines, &parsed);
                     for line in lines {
                         self.line(src, line, &parsed, sealed)?;
                         if !line.more {
@@ -169,15 +169,27 @@ impl Run<'_> {
         }
     }
 
-    /// Looks at what will be asked about lines.
-    fn look(&self, lines: &[Line], parsed: &Parsed) {
+    /// Asks for what lines will need.
+    fn fetch(&self, lines: &[Line], parsed: &Parsed) {
         let rows = &self.state.rows;
-        ahead::look_at(lines.iter().filter_map(|line| parsed.text(line)));
-        ahead::look(lines.iter().map(|line| match &line.what {
-            What::Row(Row::Impression(row)) => rows.knows(row.key, [row.session, row.user]),
-            What::Row(Row::Feedback(row)) => rows.events.find(row.key).is_some(),
-            _ => false,
-        }));
+        lines.iter().for_each(|line| ahead::fetch(Some(line)));
+        for line in lines {
+            ahead::fetch_text(parsed.text(line).unwrap_or_default());
+            match &line.what {
+                What::Row(Row::Impression(row)) => rows.fetch(row.key, [row.session, row.user]),
+                What::Row(Row::Feedback(row)) => rows.events.fetch(row.key),
+                _ => {}
+            }
+        }
+        for line in lines {
+            match &line.what {
+                What::Row(Row::Impression(row)) => {
+                    rows.fetch_rows(row.key, [row.session, row.user]);
+                }
+                What::Row(Row::Feedback(row)) => rows.events.fetch_rows(row.key),
+                _ => {}
+            }
+        }
     }
 
     /// Takes back what was said about the incomplete last line of the run before.

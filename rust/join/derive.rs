@@ -92,7 +92,7 @@ pub fn derive(
     };
     let see = |(from, to): (u32, u32)| {
         let mut along = Along::from(from, &hits);
-        along.look(rows, to);
+        along.fetch(rows, to);
         let see = |row| {
             let mine = along.of(row);
             let shown = rows.response(row).filter(|_| rows.shown.live(row))?;
@@ -172,8 +172,10 @@ fn join(rows: &Rows, windows: &Windows, groups: &Groups, threads: usize) -> Resu
         let (from, to) = (bound(share), bound(share + 1));
         for first in (from..to).step_by(ahead::ROWS) {
             let some = first..to.min(first + ahead::ROWS as u32);
-            ahead::look(some.clone().map(|at| rows.knows_target(at)));
-            for at in some.filter(|at| rows.events.live(*at)) {
+            let targets = || some.clone().filter_map(|at| rows.target(at));
+            targets().for_each(|target| rows.shown.fetch(target));
+            targets().for_each(|target| rows.shown.fetch_rows(target));
+            for at in some.clone().filter(|at| rows.events.live(*at)) {
                 let Some(event) = rows.event(at) else {
                     continue;
                 };
@@ -223,10 +225,10 @@ impl<'a> Along<'a> {
         Self(hits.split_at(hits.partition_point(|hit| hit.row < row)).1)
     }
 
-    /// Looks at the events of rows before this one.
-    fn look(&self, rows: &Rows, to: u32) {
+    /// Asks for the events of rows before this one.
+    fn fetch(&self, rows: &Rows, to: u32) {
         let mine = self.0.iter().take_while(|hit| hit.row < to);
-        ahead::look(mine.map(|hit| rows.order(hit.event).is_some_and(|(kind, ..)| kind > 0)));
+        mine.for_each(|hit| rows.events.fetch_row(hit.event));
     }
 
     /// Those of a row; a later call can only be about a later row.

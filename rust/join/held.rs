@@ -3,6 +3,7 @@
 use super::index::Index;
 use super::pack::{Bits, Column, Keyed, PackedEvent, PackedShown, Pages};
 use super::{Event, Shown};
+use crate::ahead;
 use crate::event::row::{Key, Winner};
 
 /// Code of nobody.
@@ -57,6 +58,24 @@ impl<T: Keyed> Held<T> {
         known.map_or((0, 0), |(_, src, space)| (*src, *space))
     }
 
+    /// Asks for the memory where the index has a key.
+    #[inline]
+    pub fn fetch(&self, key: Key) {
+        self.index.fetch(key);
+    }
+
+    /// Asks for the rows that `find` will look at, when the index is at hand.
+    #[inline]
+    pub fn fetch_rows(&self, key: Key) {
+        self.index.with(key).for_each(|row| self.fetch_row(row));
+    }
+
+    /// Asks for a row.
+    #[inline]
+    pub fn fetch_row(&self, row: u32) {
+        ahead::fetch(self.rows.get(row));
+    }
+
     /// The row that stands under a key.
     pub fn find(&self, key: Key) -> Option<u32> {
         let same = |row: u32| self.rows.get(row).is_some_and(|known| known.key() == key);
@@ -81,11 +100,7 @@ impl<T: Keyed> Held<T> {
         match old {
             _ if !live => {}
             Some(old) => self.index.replace(packed.key(), old, row),
-            None => {
-                let rows = &self.rows;
-                let key_of = |row: u32| rows.get(row).map_or(Key::default(), Keyed::key);
-                self.index.insert(packed.key(), row, key_of);
-            }
+            None => self.index.insert(packed.key(), row),
         }
         row
     }
@@ -118,9 +133,7 @@ impl People {
         }
         let code = self.keys.len() as u32;
         self.keys.push(person);
-        let (keys, index) = (&self.keys, &mut self.index);
-        let key_of = |code: u32| keys.get(code).map_or(Key::default(), |known| mixed(*known));
-        index.insert(mixed(person), code, key_of);
+        self.index.insert(mixed(person), code);
         code
     }
 }
@@ -161,10 +174,24 @@ impl Default for Rows {
 }
 
 impl Rows {
-    /// Whether a response is there, or its session.
-    pub fn knows(&self, key: Key, person: [Option<Key>; 2]) -> bool {
-        let person = self.people.find(person.map(Option::unwrap_or_default));
-        self.shown.find(key).is_some() | person.is_some()
+    /// Asks for the memory where the indexes have a response and its session.
+    #[inline]
+    pub fn fetch(&self, key: Key, person: [Option<Key>; 2]) {
+        self.shown.fetch(key);
+        self.people
+            .index
+            .fetch(mixed(person.map(Option::unwrap_or_default)));
+    }
+
+    /// Asks for the rows of both, when the indexes are at hand.
+    #[inline]
+    pub fn fetch_rows(&self, key: Key, person: [Option<Key>; 2]) {
+        self.shown.fetch_rows(key);
+        let codes = self
+            .people
+            .index
+            .with(mixed(person.map(Option::unwrap_or_default)));
+        codes.for_each(|code| ahead::fetch(self.people.keys.get(code)));
     }
 
     /// Adds a response, which regenerates that of the key `parent`.
@@ -217,10 +244,10 @@ impl Rows {
         Some(packed.row(person, self.stratum.get(row), prob))
     }
 
-    /// Whether the response is there that an event names.
-    pub fn knows_target(&self, event: u32) -> bool {
-        let target = self.events.rows.get(event).map(PackedEvent::target);
-        target.is_some_and(|target| self.shown.find(target).is_some())
+    /// The key of what an event is about.
+    #[inline]
+    pub fn target(&self, event: u32) -> Option<Key> {
+        self.events.rows.get(event).map(PackedEvent::target)
     }
 
     /// Request of a response, and the order in it.
