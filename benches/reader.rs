@@ -246,19 +246,18 @@ fn batches(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
                     len: line.length,
                     ..Lineage::default()
                 };
-                let pushed = match &line.what {
+                match &line.what {
                     What::Row(Row::Impression(row)) => {
                         found.text += parsed.texts().of(row.response).len();
-                        shown.push(&row.text(parsed.texts()), from)
+                        shown.push(&row.text(parsed.texts()), from);
                     }
                     What::Row(Row::Feedback(row)) => {
                         let about = row.response.map_or("", |span| parsed.texts().of(span));
                         found.text += about.len();
-                        given.push(&row.text(parsed.texts()), from)
+                        given.push(&row.text(parsed.texts()), from);
                     }
                     _ => continue,
-                };
-                pushed.map_err(|error| Fault::Value(error.to_string()))?;
+                }
                 found.rows += 1;
             }
             let batch = |batch: Result<_, ArrowError>| {

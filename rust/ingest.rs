@@ -344,10 +344,7 @@ impl<'a> Run<'a> {
             raw: bytes.filter(|_| self.options.keep_raw),
             generation: self.generation,
         };
-        self.quarantine
-            .rows
-            .push(&row)
-            .map_err(Error::arrow(&self.root))?;
+        self.quarantine.rows.push(&row);
         self.quarantine.pushed(row.raw.map_or(0, <[u8]>::len))?;
         self.sample(from, bad);
         Ok(())

@@ -1,7 +1,7 @@
 //! The end of a run: the derived tables, the books, the commit.
 
 use super::{Progress, Run, books};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{Bad, Reason, time};
 use crate::join::attribute::Windows;
 use crate::join::derive::{Derived, derive};
@@ -199,8 +199,7 @@ impl Run<'_> {
         let mut table = self.table::<Pairs>("pairs");
         let pairs = derived.pairs();
         load::with_requests(&self.root, impressions, 0, pairs, |pair, request| {
-            let pushed = table.rows.push(pair, request);
-            pushed.map_err(Error::arrow(&self.root))?;
+            table.rows.push(pair, request);
             table.pushed(0)
         })?;
         table.finish(true)
@@ -276,7 +275,7 @@ impl Run<'_> {
                 raw: None,
                 generation,
             };
-            table.rows.push(&row).map_err(Error::arrow(&self.root))?;
+            table.rows.push(&row);
             table.pushed(0)?;
         }
         table.finish(true)

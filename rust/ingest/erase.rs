@@ -213,12 +213,8 @@ impl Run<'_> {
         let mut parts = ledger.parts.clone();
         let (mut shown, mut given) = (Impressions::default(), Events::default());
         let wrong = || Error::arrow(&self.root);
-        shown
-            .push(&Impression::blank(), Lineage::default())
-            .map_err(wrong())?;
-        given
-            .push(&Feedback::blank(), Lineage::default())
-            .map_err(wrong())?;
+        shown.push(&Impression::blank(), Lineage::default());
+        given.push(&Feedback::blank(), Lineage::default());
         let blank = shown.batch().map_err(wrong())?;
         self.rewrite(
             &mut parts.impressions,

@@ -265,11 +265,7 @@ impl Run<'_> {
                 if matches!(fate, Fate::Lost { .. }) {
                     return self.echo(row.key, from);
                 }
-                let bytes = self
-                    .impressions
-                    .rows
-                    .push(&row, from)
-                    .map_err(Error::arrow(&self.root))?;
+                let bytes = self.impressions.rows.push(&row, from);
                 self.impressions.pushed(bytes)?;
             }
             What::Row(Row::Feedback(row)) => {
@@ -277,11 +273,7 @@ impl Run<'_> {
                 let fate = self.state.feedback(&row, from.src)?;
                 self.settle(src, fate);
                 if !matches!(fate, Fate::Lost { .. }) {
-                    let bytes = self
-                        .feedback
-                        .rows
-                        .push(&row, from)
-                        .map_err(Error::arrow(&self.root))?;
+                    let bytes = self.feedback.rows.push(&row, from);
                     self.feedback.pushed(bytes)?;
                 }
             }

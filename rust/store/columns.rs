@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{
-    ArrayBuilder as _, BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, FixedSizeListBuilder,
-    Float32Builder, Float64Builder, Int8Builder, Int16Builder, Int32Builder, Int64Builder,
-    ListBuilder, StringBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder,
-    UInt32Builder, UInt64Builder,
+    ArrayBuilder as _, BinaryBuilder, BooleanBuilder, FixedSizeListBuilder, Float32Builder,
+    Float64Builder, Int8Builder, Int16Builder, Int32Builder, Int64Builder, ListBuilder,
+    StringBuilder, TimestampMicrosecondBuilder, UInt8Builder, UInt16Builder, UInt32Builder,
+    UInt64Builder,
 };
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{ArrowPrimitiveType, TimestampMicrosecondType};
-use arrow_array::{Array, PrimitiveArray, RecordBatch, StringArray};
+use arrow_array::{Array, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, StringArray};
+use arrow_buffer::{Buffer, NullBufferBuilder};
 use arrow_schema::{ArrowError, DataType, Field, TimeUnit};
 
 use crate::event::row::Key;
@@ -53,7 +54,7 @@ column! {
         StringBuilder::with_capacity(full.len(), bytes + bytes / 8)
     };
     /// Sixteen bytes.
-    Key16, FixedSizeBinaryBuilder, FixedSizeBinaryBuilder::new(16), DataType::FixedSizeBinary(16);
+    Key16, KeyBuilder, KeyBuilder::default(), DataType::FixedSizeBinary(16);
     /// A time in UTC.
     Time, TimestampMicrosecondBuilder, TimestampMicrosecondBuilder::new().with_timezone("UTC"),
         DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
@@ -123,17 +124,35 @@ macro_rules! table {
 }
 pub(super) use table;
 
-/// Appends a key or null.
-pub(super) fn push_key(
-    builder: &mut FixedSizeBinaryBuilder,
-    key: Option<Key>,
-) -> Result<(), ArrowError> {
-    match key {
-        Some(key) => builder.append_value(key.0),
-        None => {
-            builder.append_null();
-            Ok(())
+/// Builds a column of keys.
+pub struct KeyBuilder {
+    keys: Vec<i128>,
+    valid: NullBufferBuilder,
+}
+
+impl Default for KeyBuilder {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            valid: NullBufferBuilder::new(0),
         }
+    }
+}
+
+impl KeyBuilder {
+    /// Adds a key or null.
+    #[inline]
+    pub fn append(&mut self, key: impl Into<Option<Key>>) {
+        let key = key.into();
+        self.valid.append(key.is_some());
+        self.keys
+            .push(i128::from_ne_bytes(key.unwrap_or_default().0));
+    }
+
+    /// The keys so far; the builder is empty afterwards.
+    pub fn finish(&mut self) -> FixedSizeBinaryArray {
+        let (keys, valid) = (std::mem::take(&mut self.keys), self.valid.finish());
+        FixedSizeBinaryArray::new(16, Buffer::from_vec(keys), valid)
     }
 }
 
@@ -184,7 +203,7 @@ impl<'a> Columns<'a> {
 }
 
 /// A column of keys.
-pub struct Keys<'a>(&'a arrow_array::FixedSizeBinaryArray);
+pub struct Keys<'a>(&'a FixedSizeBinaryArray);
 
 impl Keys<'_> {
     /// The key of a row.

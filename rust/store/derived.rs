@@ -1,10 +1,8 @@
 //! The derived tables, rewritten by every commit: observations (row-aligned with impressions), pairs, cells; and the
 //! quarantine.
 
-use arrow_schema::ArrowError;
-
 use super::columns::{
-    Bool, Bytes, F32, I16, I32, I64, I64s, Key16, PerKind, Text, U8, U16, U32, U64, push_key, table,
+    Bool, Bytes, F32, I16, I32, I64, I64s, Key16, PerKind, Text, U8, U16, U32, U64, table,
 };
 use super::facts::Lineage;
 use crate::count::Cells;
@@ -77,13 +75,13 @@ impl Observations {
 
 impl Pairs {
     /// Adds a row; `request` is the id of the request of its first response.
-    pub fn push(&mut self, pair: &Pair, request: Option<&str>) -> Result<(), ArrowError> {
+    pub fn push(&mut self, pair: &Pair, request: Option<&str>) {
         let ([row_a, row_b], [key_a, key_b]) = (pair.rows, pair.keys);
         let [slot_a, slot_b] = pair.slots;
         self.request_id
             .append_option(request.filter(|_| pair.source == "choice"));
-        self.key_a.append_value(key_a.0)?;
-        self.key_b.append_value(key_b.0)?;
+        self.key_a.append(key_a);
+        self.key_b.append(key_b);
         self.row_a.append_value(i64::from(row_a));
         self.row_b.append_value(i64::from(row_b));
         self.slot_a.append_option(slot_a);
@@ -92,7 +90,6 @@ impl Pairs {
         self.source.append_value(pair.source);
         self.p_shown.append_option(pair.p_shown);
         self.o.append_value(pair.winner.is_some());
-        Ok(())
     }
 }
 
@@ -140,7 +137,7 @@ pub struct Refused<'a> {
 
 impl Quarantine {
     /// Adds a row.
-    pub fn push(&mut self, row: &Refused<'_>) -> Result<(), ArrowError> {
+    pub fn push(&mut self, row: &Refused<'_>) {
         self.file.append_value(row.file);
         self.src.append_value(row.from.src as i32);
         self.line.append_value(row.from.line as i64);
@@ -149,9 +146,8 @@ impl Quarantine {
         self.reason.append_value(row.bad.reason.name());
         self.field.append_value(row.bad.field);
         self.message.append_value(&row.bad.message);
-        push_key(&mut self.digest, row.digest)?;
+        self.digest.append(row.digest);
         self.raw.append_option(row.raw);
         self.generation.append_value(row.generation as i64);
-        Ok(())
     }
 }

@@ -6,8 +6,7 @@ use arrow_schema::ArrowError;
 use serde::{Deserialize, Serialize};
 
 use super::columns::{
-    Bool, Columns, F32, F64, I8, I16, I32, I64, Key16, Text, Time, U32, number, push_key, table,
-    text,
+    Bool, Columns, F32, F64, I8, I16, I32, I64, Key16, Text, Time, U32, number, table, text,
 };
 use crate::event::row::{Actor, Feedback, Impression, Target, Winner};
 use crate::event::value::label;
@@ -50,14 +49,14 @@ table! {
 
 impl Impressions {
     /// Adds a row; returns the bytes of its text.
-    pub fn push(&mut self, row: &Impression<&str>, from: Lineage) -> Result<usize, ArrowError> {
-        self.response_key.append_value(row.key.0)?;
+    pub fn push(&mut self, row: &Impression<&str>, from: Lineage) -> usize {
+        self.response_key.append(row.key);
         self.response_id.append_value(row.id);
         self.request_id.append_option(row.request);
-        push_key(&mut self.session_key, row.session)?;
+        self.session_key.append(row.session);
         self.turn.append_option(row.turn);
-        push_key(&mut self.user_key, row.user)?;
-        self.prompt_hash.append_value(row.prompt_hash.0)?;
+        self.user_key.append(row.user);
+        self.prompt_hash.append(row.prompt_hash);
         self.shown_at.append_value(row.shown_at);
         self.received_at.append_option(row.received_at);
         self.source.append_value(row.source);
@@ -73,9 +72,9 @@ impl Impressions {
         self.response.append_value(row.response);
         self.messages.append_option(row.messages);
         self.response_chars.append_value(row.response_chars);
-        push_key(&mut self.parent_response_key, row.parent)?;
-        self.text_hash.append_value(row.text_hash.0)?;
-        self.content_hash.append_value(row.content.0)?;
+        self.parent_response_key.append(row.parent);
+        self.text_hash.append(row.text_hash);
+        self.content_hash.append(row.content);
         self.extra.append_option(row.extra);
         self.src.append_value(from.src as i32);
         self.line.append_value(from.line as i64);
@@ -83,7 +82,7 @@ impl Impressions {
         self.len.append_value(from.len as i32);
         let optional = [row.request, row.messages, row.extra];
         let optional: usize = optional.into_iter().flatten().map(str::len).sum();
-        Ok(row.id.len() + row.prompt.len() + row.response.len() + optional)
+        row.id.len() + row.prompt.len() + row.response.len() + optional
     }
 }
 
@@ -194,7 +193,7 @@ pub const IMPRESSION_KEYS: &[&str] = &[
 
 impl Events {
     /// Adds a row; returns the bytes of its text.
-    pub fn push(&mut self, row: &Feedback<&str>, from: Lineage) -> Result<usize, ArrowError> {
+    pub fn push(&mut self, row: &Feedback<&str>, from: Lineage) -> usize {
         let (response, session) = match (row.target, row.winner) {
             (Target::Response(key), _) | (_, Some(Winner::Response(key))) => (Some(key), None),
             (Target::Session(key), _) => (None, Some(key)),
@@ -207,13 +206,13 @@ impl Events {
             (Side::Two, Some(false)) => -1,
             (_, Some(positive)) => i8::from(positive),
         };
-        self.event_key.append_value(row.key.0)?;
+        self.event_key.append(row.key);
         self.event_id.append_value(row.id);
-        push_key(&mut self.response_key, response)?;
+        self.response_key.append(response);
         self.response_id.append_option(row.response);
         self.request_id.append_option(row.request);
-        push_key(&mut self.session_key, session)?;
-        push_key(&mut self.user_key, row.user)?;
+        self.session_key.append(session);
+        self.user_key.append(row.user);
         self.event_at.append_value(row.at);
         self.received_at.append_option(row.received_at);
         self.source.append_value(row.source);
@@ -228,14 +227,14 @@ impl Events {
             .append_value(if row.retract { "retract" } else { "upsert" });
         self.comment.append_option(row.comment);
         self.extra.append_option(row.extra);
-        self.content_hash.append_value(row.content.0)?;
+        self.content_hash.append(row.content);
         self.src.append_value(from.src as i32);
         self.line.append_value(from.line as i64);
         self.off.append_value(from.off as i64);
         self.len.append_value(from.len as i32);
         let optional = [row.response, row.request, row.label, row.comment, row.extra];
         let optional: usize = optional.into_iter().flatten().map(str::len).sum();
-        Ok(row.id.len() + optional)
+        row.id.len() + optional
     }
 }
 

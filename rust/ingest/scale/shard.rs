@@ -8,7 +8,7 @@ use super::packet::{Kind, pack};
 use super::rows::{EVENT, Numbered, Rows, SHOWN, keep, kept};
 use super::stand::{self, OWN};
 use super::{DRIVER, Kept, Letter, Post, Settings, empty, fresh, records, written};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::join::attribute::Joined;
 use crate::join::beside;
 use crate::join::meet::{GIVEN, JOINED, Tag, is_told, posted, shown, told};
@@ -162,8 +162,7 @@ pub(super) fn pair(settings: &Settings, number: usize, letters: &[Letter]) -> Re
         shard.base[0],
         read,
         |pair, request| {
-            let pushed = table.rows.push(pair, request);
-            pushed.map_err(Error::arrow(&settings.root))?;
+            table.rows.push(pair, request);
             table.pushed(0)
         },
     )?;
