@@ -2,8 +2,10 @@
 
 use super::held::Rows;
 use super::{About, Event};
+use crate::error::Result;
 use crate::event::Kind;
 use crate::event::row::{Key, Winner};
+use crate::fan;
 
 /// Feedback may be this much earlier than its response (clocks differ); it then counts as immediate.
 pub const TOLERANCE: i64 = 3_600_000_000;
@@ -61,19 +63,24 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// The groups that the live events and the pairs need.
-    pub fn new(rows: &Rows) -> Self {
+    /// The groups that the live events and the pairs need; a share of the requests a thread.
+    pub fn new(rows: &Rows, threads: usize) -> Result<Self> {
         let shown = |row: &u32| rows.response(*row);
-        let with_request = rows.shown.standing().filter_map(|row| {
-            let (request, ..) = rows.in_request(row)?;
-            (request != Key::default()).then(|| (request.head(), row))
-        });
-        let mut heads: Vec<(u64, u32)> = with_request.collect();
-        heads.sort_unstable_by(|(head, row), (other, next)| {
-            let order = |row: u32| rows.in_request(row);
-            head.cmp(other).then_with(|| order(*row).cmp(&order(*next)))
-        });
-        let by_request = heads.into_iter().map(|(_, row)| row).collect();
+        let shares = fan::shares(threads, |share| {
+            let mine = |head: u64| (u128::from(head) * threads as u128) >> 64 == share as u128;
+            let with_request = rows.shown.standing().filter_map(|row| {
+                let (request, ..) = rows.in_request(row)?;
+                let head = request.head();
+                (request != Key::default() && mine(head)).then_some((head, row))
+            });
+            let mut heads: Vec<(u64, u32)> = with_request.collect();
+            heads.sort_unstable_by(|(head, row), (other, next)| {
+                let order = |row: u32| rows.in_request(row);
+                head.cmp(other).then_with(|| order(*row).cmp(&order(*next)))
+            });
+            Ok(heads)
+        })?;
+        let by_request = shares.into_iter().flatten().map(|(_, row)| row).collect();
         let mut by_session = Vec::new();
         let about_session = |row| rows.event(row).is_some_and(|e| e.about == About::Session);
         if rows.events.standing().any(about_session) {
@@ -82,10 +89,10 @@ impl Groups {
             by_session
                 .sort_unstable_by_key(|row| shown(row).map(|s| (s.session, s.shown_at, s.key)));
         }
-        Self {
+        Ok(Self {
             by_request,
             by_session,
-        }
+        })
     }
 
     /// Live rows of a request, in the order they were shown.

@@ -14,7 +14,7 @@ use crate::spill::sorter::Merge;
 pub fn happened(
     rows: impl Iterator<Item = Result<(u32, Option<LoggedShown>)>>,
     given: Merge<'_, GIVEN>,
-    mut emit: impl FnMut(Moment) -> Result<()>,
+    mut emit: impl FnMut(Moment<Key>) -> Result<()>,
 ) -> Result<()> {
     let mut given = Beside::new(given);
     for row in rows {
@@ -23,7 +23,8 @@ pub fn happened(
         let Some(known) = known.filter(|known| known.shown.user != Key::default()) else {
             continue;
         };
-        for moment in moments_of(row, &known.shown, mine.iter().map(given_of)) {
+        let (user, shown_at) = (known.shown.user, known.shown.shown_at);
+        for moment in moments_of(row, user, shown_at, mine.iter().map(given_of)) {
             emit(moment)?;
         }
     }

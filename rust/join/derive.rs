@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::ops::Range;
 
+use super::State;
 use super::attribute::{Groups, Joined, Windows, attribute};
 use super::held::Rows;
 use super::observe::Given;
@@ -11,14 +13,13 @@ use super::pairs::{self, Candidate, Pair, Pairing};
 use super::passes::pass;
 use super::priors::{Moment, priors};
 use super::sums::{Frame, Named, Sums, Tally};
-use super::{Shown, State};
 use crate::ahead;
 use crate::count::Cells;
 use crate::error::Result;
 use crate::event::row::{Digest, Key};
 use crate::event::{Kind, Side};
 use crate::fan;
-use crate::spill::sorter::{Sorted, Sorter};
+use crate::spill::sorter::Sorted;
 
 /// Rows that a thread looks at in one go.
 const STRETCH: u32 = 1 << 12;
@@ -68,7 +69,7 @@ pub fn derive(
         return pass(state, windows, tick, emit);
     }
     let (rows, strata, threads) = (&state.rows, &state.strata, threads.max(1));
-    let groups = Groups::new(rows);
+    let groups = Groups::new(rows, threads)?;
     let Told {
         hits,
         choices,
@@ -79,8 +80,10 @@ pub fn derive(
     tick()?;
     let mut in_use = vec![false; strata.all.len()];
     for row in rows.shown.standing() {
-        let stratum = rows.response(row).map(|shown| shown.stratum as usize);
-        if let Some(used) = stratum.and_then(|stratum| in_use.get_mut(stratum)) {
+        let stratum = rows
+            .stratum(row)
+            .and_then(|stratum| in_use.get_mut(stratum as usize));
+        if let Some(used) = stratum {
             *used = true;
         }
     }
@@ -90,21 +93,19 @@ pub fn derive(
         windows,
         cells: &cells,
     };
-    let see = |(from, to): (u32, u32)| {
-        let mut along = Along::from(from, &hits);
-        along.fetch(rows, to);
+    let see = |stretch: Range<u32>| {
+        let mut along = Along::from(stretch.start, &hits);
+        along.fetch(rows, stretch.end);
         let see = |row| {
             let mine = along.of(row);
             let shown = rows.response(row).filter(|_| rows.shown.live(row))?;
             let prior = priors.get(row as usize).copied().unwrap_or_default();
             Some(frame.see(&shown, given(rows, mine), prior))
         };
-        (from..to).map(see).collect::<Vec<_>>()
+        stretch.map(see).collect::<Vec<_>>()
     };
     let mut sums = Sums::new(&cells);
-    let count = rows.shown.len() as u32;
-    let stretch = |from: u32| (from, count.min(from.saturating_add(STRETCH)));
-    let mut stretches = (0..count).step_by(STRETCH as usize).map(stretch);
+    let mut stretches = stretches(0, rows.shown.len() as u32);
     let tick = RefCell::new(tick);
     fan::ordered(
         vec![see; threads],
@@ -165,11 +166,10 @@ struct Told {
 
 /// What each event is about, a stretch of them a thread.
 fn join(rows: &Rows, windows: &Windows, groups: &Groups, threads: usize) -> Result<Told> {
-    let count = rows.events.len();
+    let count = rows.events.len() as u32;
     let told = fan::shares(threads, |share| {
-        let bound = |share: usize| (count * share / threads) as u32;
         let mut told = Told::default();
-        let (from, to) = (bound(share), bound(share + 1));
+        let (from, to) = shared(count, share, threads);
         for first in (from..to).step_by(ahead::ROWS) {
             let some = first..to.min(first + ahead::ROWS as u32);
             let targets = || some.clone().filter_map(|at| rows.target(at));
@@ -257,24 +257,37 @@ fn last_choice(rows: &Rows, choices: &[u32], group: &[u32]) -> Option<u32> {
     (target(last) == request).then_some(*last)
 }
 
-/// The priors of every row, a share of the users a thread.
+/// The priors of every row: first a share of the rows a thread, then a share of the users.
 fn looked_back(rows: &Rows, hits: &[Hit], threads: usize) -> Result<Vec<[u32; 2]>> {
-    let shares = fan::shares(threads, |share| {
-        let (mut moments, mut along) = (Sorter::new(None), Along(hits));
-        for row in rows.shown.standing() {
-            let mine = along.of(row);
-            let Some(shown) = rows.response(row).filter(|s| s.user != Key::default()) else {
-                continue;
-            };
-            if shown.user.head() as usize % threads != share {
-                continue;
-            }
-            for moment in moments_of(row, &shown, given(rows, mine)) {
-                moments.push(moment.record())?;
+    let (users, count) = (rows.users(), rows.shown.len() as u32);
+    let dealt = fan::shares(threads, |share| {
+        let mut dealt = vec![Vec::new(); threads];
+        let (from, to) = shared(count, share, threads);
+        let mut along = Along::from(from, hits);
+        for stretch in stretches(from, to) {
+            along.fetch(rows, stretch.end);
+            for row in stretch {
+                let mine = along.of(row);
+                let Some((user, shown_at)) = rows.shown_to(row, &users) else {
+                    continue;
+                };
+                let moments = moments_of(row, user, shown_at, given(rows, mine));
+                if let Some(theirs) = dealt.get_mut(user as usize % threads) {
+                    theirs.extend(moments.map(|moment| moment.packed()));
+                }
             }
         }
+        Ok(dealt)
+    })?;
+    let shares = fan::shares(threads, |share| {
+        let theirs = dealt.iter().filter_map(|dealt| dealt.get(share));
+        let mut moments: Vec<u128> = theirs.flatten().copied().collect();
+        moments.sort_unstable();
+        let moments = moments
+            .into_iter()
+            .map(|packed| Ok(Moment::unpacked(packed)));
         let mut found = Vec::new();
-        priors(moments.sorted()?.iter(), |row, counts| {
+        priors(moments, |row, counts| {
             found.push((row, counts));
             Ok(())
         })?;
@@ -290,20 +303,32 @@ fn looked_back(rows: &Rows, hits: &[Hit], threads: usize) -> Result<Vec<[u32; 2]
 }
 
 /// What happened to the user of a row: it was shown, and the first two-sided feedback came.
-pub(super) fn moments_of(
+pub(super) fn moments_of<U: Copy>(
     row: u32,
-    shown: &Shown,
+    user: U,
+    shown_at: i64,
     given: impl Iterator<Item = Given>,
-) -> impl Iterator<Item = Moment> {
+) -> impl Iterator<Item = Moment<U>> {
     let two_sided = given.filter(|given| given.kind.side() == Side::Two);
     let first = two_sided.map(|given| given.at).min();
-    let user = shown.user;
     let moment = move |time, feedback| Moment {
         user,
         time,
         row,
         feedback,
     };
-    let was_shown = std::iter::once(moment(shown.shown_at, false));
+    let was_shown = std::iter::once(moment(shown_at, false));
     was_shown.chain(first.map(|time| moment(time, true)))
+}
+
+/// The share of rows of a thread.
+fn shared(count: u32, share: usize, threads: usize) -> (u32, u32) {
+    let bound = |share: usize| (count as usize * share / threads) as u32;
+    (bound(share), bound(share + 1))
+}
+
+/// Rows that are looked at in one go.
+fn stretches(from: u32, to: u32) -> impl Iterator<Item = Range<u32>> {
+    let stretch = move |first: u32| first..to.min(first.saturating_add(STRETCH));
+    (from..to).step_by(STRETCH as usize).map(stretch)
 }

@@ -1,5 +1,7 @@
 //! The rows of the join state that are in memory.
 
+use hashbrown::HashMap;
+
 use super::index::Index;
 use super::pack::{Bits, Column, Keyed, PackedEvent, PackedShown, Pages};
 use super::{Event, Shown};
@@ -248,6 +250,36 @@ impl Rows {
     #[inline]
     pub fn target(&self, event: u32) -> Option<Key> {
         self.events.rows.get(event).map(PackedEvent::target)
+    }
+
+    /// The user of every session with a user, as a code.
+    pub fn users(&self) -> Vec<u32> {
+        let mut codes = HashMap::new();
+        let people = (0..self.people.keys.len() as u32).filter_map(|at| self.people.keys.get(at));
+        let code = |[_, user]: &[Key; 2]| {
+            let next = codes.len() as u32;
+            match *user == Key::default() {
+                true => NOBODY,
+                false => *codes.entry(*user).or_insert(next),
+            }
+        };
+        people.map(code).collect()
+    }
+
+    /// To which of the users a response that stands was shown, and when.
+    #[inline]
+    pub fn shown_to(&self, row: u32, users: &[u32]) -> Option<(u32, i64)> {
+        let packed = self.shown.rows.get(row).filter(|_| self.shown.live(row))?;
+        let user = users.get(packed.person() as usize);
+        let user = user.filter(|user| **user != NOBODY);
+        user.map(|user| (*user, packed.shown_at()))
+    }
+
+    /// Stratum of a response.
+    #[inline]
+    pub fn stratum(&self, row: u32) -> Option<u32> {
+        let packed = self.shown.rows.get(row);
+        packed.map(|packed| packed.stratum(self.stratum.get(row)))
     }
 
     /// Request of a response, and the order in it.

@@ -215,6 +215,12 @@ impl PackedShown {
         u32::from_le_bytes(self.person)
     }
 
+    /// Its stratum, given the high half.
+    #[inline]
+    pub fn stratum(&self, high: u16) -> u32 {
+        u32::from(high) << 16 | u32::from(u16::from_le_bytes(self.stratum))
+    }
+
     /// The row, given the keys of its person and what stands in columns.
     #[inline]
     pub fn row(&self, [session, user]: [Key; 2], high: u16, policy_prob: f32) -> Shown {
@@ -227,7 +233,7 @@ impl PackedShown {
             user,
             shown_at,
             received_at,
-            stratum: u32::from(high) << 16 | u32::from(u16::from_le_bytes(self.stratum)),
+            stratum: self.stratum(high),
             policy_prob,
         }
     }

@@ -16,7 +16,7 @@ use super::derive::{Derived, Observation};
 use super::log::{LoggedEvent, LoggedShown, Logs};
 use super::meet::{GIVEN, JOINED, Meeting, shown, told};
 use super::pairs::Pairing;
-use super::priors::{PRIOR, prior, priors};
+use super::priors::{Moment, PRIOR, prior, priors};
 use super::sums::{Frame, Sums, Tally};
 use super::{About, State};
 use crate::error::{Error, Result};
@@ -149,7 +149,7 @@ fn look_back(
         moments.push(moment.record())
     })?;
     let mut counts = Sorter::new(Some(place));
-    priors(moments.sorted()?.iter(), |row, before| {
+    priors(moments.sorted()?.iter().map(Moment::read), |row, before| {
         tick()?;
         counts.push(prior(row, before))
     })?;

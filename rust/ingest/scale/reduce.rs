@@ -7,7 +7,7 @@ use super::{DRIVER, Letter, Post, Settings, empty, records, written};
 use crate::error::Result;
 use crate::join::meet::{GIVEN, JOINED, Meeting, arrived};
 use crate::join::pairs::{self, Pair, Pairing};
-use crate::join::priors::{self, PRIOR, prior, priors};
+use crate::join::priors::{self, Moment, PRIOR, prior, priors};
 use crate::join::sums::Tally;
 use crate::spill::bytes::Reader;
 use crate::spill::sorter::Sorter;
@@ -65,7 +65,7 @@ pub(super) fn users(settings: &Settings, letters: &[Letter]) -> Result<Vec<Lette
         sorter.push(record?.1)?;
     }
     let mut post = Post::<PRIOR>::new(Kind::Prior, settings);
-    priors(sorter.sorted()?.iter(), |row, counts| {
+    priors(sorter.sorted()?.iter().map(Moment::read), |row, counts| {
         post.give(settings.shard_of(row), prior(row, counts));
         Ok(())
     })?;
