@@ -110,8 +110,9 @@ impl Run<'_> {
             observations.rows.push(seen);
             observations.pushed(0)
         })?;
-        parts.observations = observations.finish(true)?;
+        parts.observations = observations.end(true)?;
         parts.pairs = self.pairs(&derived, &parts.impressions)?;
+        observations.durable()?;
         self.seal(store, parts, &derived, watermark, progress)
     }
 

@@ -11,8 +11,8 @@ use super::columns::{BATCH_BYTES, BATCH_ROWS};
 use super::part::{Part, PartWriter, Syncing};
 use crate::error::{Error, Result, guarded};
 
-/// Bytes after which a part is closed.
-pub const PART_BYTES: u64 = 512 << 20;
+/// Bytes after which a part is closed and goes to the disk: little is left to be waited for when all lines are read.
+pub const PART_BYTES: u64 = 128 << 20;
 
 /// A table's builders.
 pub trait Rows: Default {
