@@ -6,7 +6,7 @@ use super::meet::{GIVEN, given_of};
 use super::priors::{Moment, PRIOR, prior_of};
 use super::sums::{Frame, Sums};
 use crate::error::Result;
-use crate::event::row::Key;
+use crate::event::row::{Key, RowHash};
 use crate::spill::bytes::Reader;
 use crate::spill::sorter::Merge;
 
@@ -41,6 +41,7 @@ pub fn observe(
     mut emit: impl FnMut(&Observation) -> Result<()>,
 ) -> Result<()> {
     let (mut given, mut counts) = (Beside::new(given), Beside::new(counts));
+    let mut hash = RowHash::default();
     for row in rows {
         let (row, known) = row?;
         let (mine, count) = (given.of(row)?, counts.of(row)?);
@@ -49,7 +50,7 @@ pub fn observe(
             continue;
         };
         let before = count.first().map_or([0; 2], prior_of);
-        let seen = frame.see(&known.shown, mine.iter().map(given_of), before);
+        let seen = frame.see(&known.shown, mine.iter().map(given_of), before, &mut hash);
         sums.add(&seen);
         emit(&seen.row)?;
     }

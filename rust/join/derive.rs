@@ -16,7 +16,7 @@ use super::sums::{Frame, Named, Sums, Tally};
 use crate::ahead;
 use crate::count::Cells;
 use crate::error::Result;
-use crate::event::row::{Digest, Key};
+use crate::event::row::{Digest, Key, RowHash};
 use crate::event::{Kind, Side};
 use crate::fan;
 use crate::spill::sorter::Sorted;
@@ -94,13 +94,13 @@ pub fn derive(
         cells: &cells,
     };
     let see = |stretch: Range<u32>| {
-        let mut along = Along::from(stretch.start, &hits);
+        let (mut along, mut hash) = (Along::from(stretch.start, &hits), RowHash::default());
         along.fetch(rows, stretch.end);
         let see = |row| {
             let mine = along.of(row);
             let shown = rows.response(row).filter(|_| rows.shown.live(row))?;
             let prior = priors.get(row as usize).copied().unwrap_or_default();
-            Some(frame.see(&shown, given(rows, mine), prior))
+            Some(frame.see(&shown, given(rows, mine), prior, &mut hash))
         };
         stretch.map(see).collect::<Vec<_>>()
     };

@@ -107,9 +107,9 @@ pub(super) fn observe(given: impl Iterator<Item = Given>, shown_at: i64) -> Obse
 }
 
 impl Observation {
-    /// Hash of the row of the response with this key.
-    pub fn hash(&self, key: Key) -> Key {
-        let mut hash = RowHash::default();
+    /// Hash of the row of the response with this key; what `hash` held is forgotten.
+    pub fn hash(&self, key: Key, hash: &mut RowHash) -> Key {
+        hash.clear();
         hash.key(Some(key));
         for mask in [
             self.offered,

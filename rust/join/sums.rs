@@ -11,7 +11,7 @@ use super::observe::{Given, Observation, observe};
 use super::pairs;
 use super::{About, Event, Shown};
 use crate::count::{Cells, Counts, Strata, len_bucket};
-use crate::event::row::{Digest, Key};
+use crate::event::row::{Digest, Key, RowHash};
 use crate::event::time::hour_of_week;
 use crate::event::{ALL_KINDS, Kind, Side};
 use crate::spill::sorter::Sorted;
@@ -139,8 +139,14 @@ pub struct Seen {
 }
 
 impl Frame<'_> {
-    /// The observation of a live row; `given` is sorted by kind and time.
-    pub fn see(&self, shown: &Shown, given: impl Iterator<Item = Given>, prior: [u32; 2]) -> Seen {
+    /// The observation of a live row; `given` is sorted by kind and time, `hash` serves row after row.
+    pub fn see(
+        &self,
+        shown: &Shown,
+        given: impl Iterator<Item = Given>,
+        prior: [u32; 2],
+        hash: &mut RowHash,
+    ) -> Seen {
         let (stratum, windows) = (shown.stratum, self.windows);
         let mut row = observe(given, shown.shown_at);
         row.offered = self.cells.offered(stratum);
@@ -154,7 +160,7 @@ impl Frame<'_> {
         [row.user_prior_exp, row.user_prior_obs] = prior;
         row.live = true;
         Seen {
-            hashes: [shown.content, row.hash(shown.key)],
+            hashes: [shown.content, row.hash(shown.key, hash)],
             unknown: self.strata.offer_unknown(stratum),
             row,
         }
