@@ -1,7 +1,8 @@
 """Ingestion beside its peers: the same log, the same job, the same run.
 
 The job: parse a canonical log, drop repeats by event id, join feedback to responses within seven days,
-keep the last thumb and any copy of each response, and write all columns with their text. Every tool runs
+keep the last thumb, any copy, the number of events and the first delay of each response, write all columns
+with their text, and count responses and ratings by surface, model, slot, language and length. Every tool runs
 in a process of its own, in turns; the answers are compared before any time is printed. The peers
 (`ingest_peers`) get explicit schemas, only the columns of the job, two threads, and write Parquet with
 snappy; unskew does its whole job: strict JSON, keyed hashes, quarantine, counters, digest, fsync and
@@ -37,6 +38,11 @@ LIBRARIES = {
     PARQUET: "unskew.export",
     BOUNDED: "unskew.events",
 }
+ANSWER = {
+    "observations": ["live", "o_kinds", "pos_kinds", "n_pos", "n_neg", "first_delay_ms"],
+    "impressions": ["response"],
+    "cells": ["n_exp"],
+}
 VERSIONS = ("polars", "duckdb", "datafusion", "pyarrow", "datasets")
 
 
@@ -48,11 +54,11 @@ def job_store(log: str, out: str, memory: str | None = None) -> None:
 
 
 def job_parquet(log: str, out: str) -> None:
-    """Our own, and two tables of the store as folders of Parquet, row by row beside each other."""
+    """Our own, and its tables as folders of Parquet, two of them row by row beside each other."""
     from unskew.export import export
 
     job_store(log, out)
-    for table in ("impressions", "observations"):
+    for table in ("impressions", "observations", "cells"):
         export(f"{out}/store", f"{out}/{table}", form="parquet", table=table)
 
 
@@ -61,19 +67,18 @@ def answer_store(out: str) -> Found:
     from unskew.data import Store
 
     store = Store.open(f"{out}/store")
-    return counted(store.table("observations"), store.table("impressions", ["response"]))
+    return counted(*(store.table(name, columns) for name, columns in ANSWER.items()))
 
 
 def answer_parquet(out: str) -> Found:
     """Read from our Parquet files."""
     import pyarrow.parquet as pq
 
-    told = pq.read_table(f"{out}/observations", columns=["live", "o_kinds", "pos_kinds"])
-    return counted(told, pq.read_table(f"{out}/impressions", columns=["response"]))
+    return counted(*(pq.read_table(f"{out}/{name}", columns=columns) for name, columns in ANSWER.items()))
 
 
-def counted(told: Any, texts: Any) -> Found:
-    """The answer of observations and their texts."""
+def counted(told: Any, texts: Any, cells: Any) -> Found:
+    """The answer of observations, their texts and the counters."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -88,7 +93,10 @@ def counted(told: Any, texts: Any) -> Found:
         "rated": has("o_kinds", 1),
         "liked": has("pos_kinds", 1),
         "copied": has("pos_kinds", 8),
+        "events": sum(pc.sum(told[name]).as_py() for name in ("n_pos", "n_neg")),
+        "first_delay": pc.sum(told["first_delay_ms"]).as_py() // 1000,
         "text": pc.sum(pc.filter(pc.binary_length(texts["response"]), live)).as_py(),
+        **ingest_peers.cells_of(cells["n_exp"]),
     }
 
 

@@ -1,7 +1,8 @@
 """The peers of ingestion, each as its expert would write it: explicit schemas, only the columns of the job.
 
 `PARSERS` read a log to columns and return the rows and the bytes of the field `response`. `JOBS` do the whole
-job of `bench_ingest` and write Parquet with snappy; `answer` says what is in it. All use two threads.
+job of `bench_ingest` and write Parquet with snappy: responses in one file, from which the counts of cells are
+taken. `answer` says what is in both. All use two threads.
 """
 
 import queue
@@ -20,6 +21,7 @@ SCHEMA = {
 }  # fmt: skip
 KEPT = [name for name in SCHEMA if name not in ("type", "kind", "value", "at", "shown_at")]
 TIME = "%Y-%m-%dT%H:%M:%SZ"
+CELL = ["surface", "model", "slot", "lang", "bits"]
 
 Found = dict[str, int]
 
@@ -134,17 +136,23 @@ def job_duckdb(log: str, out: str) -> None:
     db.execute("""
         create table seen as
         select response, bool_or(kind = 'copy') as copied,
-               arg_max(value, happened) filter (kind = 'thumbs') as liked
+               arg_max(value, happened) filter (kind = 'thumbs') as liked,
+               count(*) as events, min(delay) as first_delay
         from (select distinct on (f.id) f.id, f.response, f.kind, f.value, f."at"::timestamptz as happened,
                      date_diff('second', i.shown_at::timestamptz, f."at"::timestamptz) as delay
               from log f join log i on f.response = i.id
               where f.type = 'feedback' and i.type = 'impression')
         where delay between 0 and 604800 group by response""")
     db.execute(f"""
-        copy (select i.*, s.liked is not null as rated, s.liked, coalesce(s.copied, false) as copied
+        copy (select i.*, floor(log2(length(i.response)))::tinyint as bits, s.liked is not null as rated,
+                     s.liked, coalesce(s.copied, false) as copied, coalesce(s.events, 0) as events,
+                     s.first_delay
               from (select distinct on (id) {", ".join(KEPT)}, shown_at::timestamptz as shown_at
                     from log where type = 'impression') i left join seen s on s.response = i.id)
         to '{out}/out.parquet' (format parquet, compression snappy)""")
+    db.execute(f"""
+        copy (select {", ".join(CELL)}, count(*) as shown, count(liked) as rated
+              from '{out}/out.parquet' group by all) to '{out}/cells.parquet' (format parquet)""")
 
 
 def job_polars(log: str, out: str) -> None:
@@ -171,12 +179,23 @@ def job_polars(log: str, out: str) -> None:
         events.join(shown.select(pl.col("id").alias("response"), "shown_at"), on="response")
         .filter((delay >= pl.duration(seconds=0)) & (delay <= pl.duration(seconds=WEEK)))
         .group_by("response")
-        .agg(last.alias("liked"), (pl.col("kind") == "copy").any().alias("copied"))
+        .agg(
+            last.alias("liked"),
+            (pl.col("kind") == "copy").any().alias("copied"),
+            pl.len().alias("events"),
+            (pl.col("at") - pl.col("shown_at")).dt.total_seconds().min().alias("first_delay"),
+        )
     )
     labelled = shown.join(seen, left_on="id", right_on="response", how="left").with_columns(
-        pl.col("liked").is_not_null().alias("rated"), pl.col("copied").fill_null(False)
+        pl.col("liked").is_not_null().alias("rated"),
+        pl.col("copied").fill_null(False),
+        pl.col("events").fill_null(0),
+        (31 - pl.col("response").str.len_chars().bitwise_leading_zeros()).alias("bits"),
     )
     labelled.sink_parquet(f"{out}/out.parquet", compression="snappy")
+    cells = pl.scan_parquet(f"{out}/out.parquet").group_by(CELL)
+    counts = cells.agg(pl.len().alias("shown"), pl.col("liked").count().alias("rated"))
+    counts.sink_parquet(f"{out}/cells.parquet")
 
 
 def job_datafusion(log: str, out: str) -> None:
@@ -191,13 +210,23 @@ def job_datafusion(log: str, out: str) -> None:
             events as (select distinct on (id) id, response, kind, value, "at"::timestamp as happened
                        from log where type = 'feedback' order by id),
             seen as (select e.response, bool_or(e.kind = 'copy') as copied,
-                            last_value(e.value order by e.happened) filter (where e.kind = 'thumbs') as liked
+                            last_value(e.value order by e.happened) filter (where e.kind = 'thumbs') as liked,
+                            count(*) as events,
+                            date_part('epoch', min(e.happened)) - date_part('epoch', min(s.shown_at))
+                                as first_delay
                      from events e join shown s on e.response = s.id
                      where e.happened >= s.shown_at and e.happened <= s.shown_at + interval '7 days'
                      group by e.response)
-            select i.*, s.liked is not null as rated, s.liked, coalesce(s.copied, false) as copied
+            select i.*, cast(floor(log2(character_length(i.response))) as tinyint) as bits,
+                   s.liked is not null as rated, s.liked, coalesce(s.copied, false) as copied,
+                   coalesce(s.events, 0) as events, s.first_delay
             from shown i left join seen s on s.response = i.id
         ) to '{out}/out.parquet' stored as parquet options ('format.compression' 'snappy')""").collect()
+    db.register_parquet("done", f"{out}/out.parquet")
+    cell = ", ".join(CELL)
+    db.sql(f"""
+        copy (select {cell}, count(*) as shown, count(liked) as rated from done group by {cell})
+        to '{out}/cells.parquet' stored as parquet""").collect()
 
 
 def job_composite(log: str, out: str) -> None:
@@ -227,7 +256,7 @@ def job_composite(log: str, out: str) -> None:
     thread.start()
     row_of: dict[str, int] = {}
     known: set[str] = set()
-    shown, about, values, copies, times = [], [], [], [], []
+    shown, about, values, copies, times, cells = [], [], [], [], [], []
     for batch in datafusion_batches(log):
         is_shown = pc.equal(batch["type"], "impression")
         rows, given = batch.filter(is_shown), batch.filter(pc.invert(is_shown))
@@ -238,6 +267,8 @@ def job_composite(log: str, out: str) -> None:
                 fresh.append(place)
         rows = rows if len(fresh) == rows.num_rows else rows.take(pa.array(fresh, pa.int64()))
         shown.append(seconds(rows["shown_at"]))
+        bits = pc.floor(pc.log2(pc.utf8_length(rows["response"]))).cast(pa.int8())
+        cells.append(pa.table(rows.select(CELL[:-1])).append_column("bits", bits))
         written.put(
             pa.table(rows.select(KEPT)).append_column("shown_at", pc.strptime(rows["shown_at"], TIME, "us"))
         )
@@ -262,8 +293,21 @@ def job_composite(log: str, out: str) -> None:
     thumbs = kept[~copy[kept]]
     rated[row[thumbs]] = True
     liked[row[thumbs]] = value[thumbs]  # of several to one row the last stands
-    labels = {"rated": rated, "liked": pa.array(liked, mask=~rated), "copied": copied}
+    events = np.bincount(row[kept], minlength=len(row_of))
+    first = np.full(len(row_of), np.iinfo(np.int64).max)
+    np.minimum.at(first, row[kept], delay[kept])
+    labels = {
+        "rated": rated,
+        "liked": pa.array(liked, mask=~rated),
+        "copied": copied,
+        "events": events,
+        "first_delay": pa.array(first, mask=events == 0),
+    }
     pq.write_table(pa.table(labels), f"{out}/labels.parquet")
+    counted = pa.concat_tables(cells).append_column("liked", pa.array(rated, mask=~rated)).group_by(CELL)
+    counts = counted.aggregate([([], "count_all"), ("liked", "count")])
+    names = {"count_all": "shown", "liked_count": "rated"}
+    pq.write_table(counts.rename_columns(names), f"{out}/cells.parquet")
     thread.join()
 
 
@@ -281,14 +325,19 @@ def answer(out: str) -> Found:
     import pyarrow.parquet as pq
 
     labels = Path(out, "labels.parquet")
-    table = pq.read_table(
-        labels if labels.exists() else f"{out}/out.parquet", columns=["rated", "liked", "copied"]
-    )
+    told = ["rated", "liked", "copied", "events", "first_delay"]
+    table = pq.read_table(labels if labels.exists() else f"{out}/out.parquet", columns=told)
     response = pq.read_table(f"{out}/out.parquet", columns=["response"])["response"]
     return {
         "responses": len(response),
-        "rated": pc.sum(table["rated"]).as_py(),
-        "liked": pc.sum(table["liked"]).as_py(),
-        "copied": pc.sum(table["copied"]).as_py(),
+        **{name: int(pc.sum(table[name]).as_py()) for name in told},
         "text": pc.sum(pc.binary_length(response)).as_py(),
+        **cells_of(pq.read_table(f"{out}/cells.parquet")["shown"]),
     }
+
+
+def cells_of(shown: Any) -> Found:
+    """The number of cells, and their sizes in a number that tells them apart."""
+    import pyarrow.compute as pc
+
+    return {"cells": len(shown), "squares": pc.sum(pc.power(pc.cast(shown, "int64"), 2)).as_py()}
