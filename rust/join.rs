@@ -31,6 +31,7 @@ pub(crate) mod sums;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use held::AHEAD;
 pub(crate) use pack::Bits;
 pub use state::State;
 

@@ -2,7 +2,6 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `ahead` | memory that will be needed, asked for all at once |
 //! | [`error`] | the one error type of the crate |
 //! | [`event`] | kinds of feedback, reasons to refuse a line, typed rows, times and values |
 //! | [`fan`] | work on several threads, results in order |
@@ -16,7 +15,6 @@
 //! | [`store`] | tables, ledger, commit, verification |
 //! | [`ingest`] | one run from inputs to commit |
 
-mod ahead;
 pub mod count;
 #[cfg(test)]
 mod dice;

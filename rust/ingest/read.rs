@@ -6,17 +6,17 @@ use std::time::Instant;
 
 use super::deliver::{Planned, Source, deliver};
 use super::{Progress, Run, books};
-use crate::ahead;
 use crate::error::{Error, Result};
 use crate::event::Reason;
 use crate::event::row::Key;
 use crate::fan;
-use crate::join::Fate;
+use crate::join::{AHEAD, Fate};
 use crate::reader::chunk::{self, Line, Parsed, What};
 use crate::reader::input::{Input, Mark, STDIN};
 use crate::reader::line::{Parser, Row};
 use crate::store::facts::Lineage;
 use crate::store::ledger::Torn;
+use crate::unchecked;
 
 /// Row numbers are 32 bits wide; a chunk adds fewer than 2^25.
 pub(super) const MOST_ROWS: usize = (1 << 32) - (1 << 25);
@@ -154,8 +154,8 @@ impl Run<'_> {
                 if let Some(source) = self.sources.get_mut(src) {
                     source.addresses += parsed.addresses;
                 }
-                for lines in parsed.lines.chunks(ahead::ROWS) {
-                    self.fetch(lines, &parsed);
+                for lines in parsed.lines.chunks(AHEAD) {
+                    self.fetch(lines);
                     for line in lines {
                         self.line(src, line, &parsed, sealed)?;
                         if !line.more {
@@ -170,11 +170,10 @@ impl Run<'_> {
     }
 
     /// Asks for what lines will need.
-    fn fetch(&self, lines: &[Line], parsed: &Parsed) {
+    fn fetch(&self, lines: &[Line]) {
         let rows = &self.state.rows;
-        lines.iter().for_each(|line| ahead::fetch(Some(line)));
+        lines.iter().for_each(unchecked::fetch);
         for line in lines {
-            ahead::fetch_text(parsed.text(line).unwrap_or_default());
             match &line.what {
                 What::Row(Row::Impression(row)) => rows.fetch(row.key, [row.session, row.user]),
                 What::Row(Row::Feedback(row)) => rows.events.fetch(row.key),

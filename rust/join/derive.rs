@@ -6,14 +6,13 @@ use std::ops::Range;
 
 use super::State;
 use super::attribute::{Groups, Joined, Windows, attribute};
-use super::held::Rows;
+use super::held::{AHEAD, Rows};
 use super::observe::Given;
 pub use super::observe::Observation;
 use super::pairs::{self, Candidate, Pair, Pairing};
 use super::passes::pass;
 use super::priors::{Moment, priors};
 use super::sums::{Frame, Named, Sums, Tally};
-use crate::ahead;
 use crate::count::Cells;
 use crate::error::Result;
 use crate::event::row::{Digest, Key, RowHash};
@@ -170,8 +169,8 @@ fn join(rows: &Rows, windows: &Windows, groups: &Groups, threads: usize) -> Resu
     let told = fan::shares(threads, |share| {
         let mut told = Told::default();
         let (from, to) = shared(count, share, threads);
-        for first in (from..to).step_by(ahead::ROWS) {
-            let some = first..to.min(first + ahead::ROWS as u32);
+        for first in (from..to).step_by(AHEAD) {
+            let some = first..to.min(first + AHEAD as u32);
             let targets = || some.clone().filter_map(|at| rows.target(at));
             targets().for_each(|target| rows.shown.fetch(target));
             targets().for_each(|target| rows.shown.fetch_rows(target));

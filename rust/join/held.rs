@@ -5,9 +5,14 @@ use hashbrown::HashMap;
 use super::index::Index;
 use super::pack::{Bits, Column, Keyed, PackedEvent, PackedShown, Pages};
 use super::{Event, Shown};
-use crate::ahead;
 use crate::event::row::{Key, Winner};
+use crate::unchecked;
 
+/// Rows whose memory to ask for at once: few enough to be still at hand when they are taken.
+///
+/// A row takes a few looks at places that no cache holds, and each such look costs as much as everything else that is
+/// done with the row. Whoever asks for the places of some rows beforehand waits for all of them at once.
+pub const AHEAD: usize = 64;
 /// Code of nobody.
 const NOBODY: u32 = u32::MAX;
 
@@ -75,7 +80,7 @@ impl<T: Keyed> Held<T> {
     /// Asks for a row.
     #[inline]
     pub fn fetch_row(&self, row: u32) {
-        ahead::fetch(self.rows.get(row));
+        self.rows.get(row).into_iter().for_each(unchecked::fetch);
     }
 
     /// The row that stands under a key.
@@ -193,7 +198,8 @@ impl Rows {
             .people
             .index
             .with(mixed(person.map(Option::unwrap_or_default)));
-        codes.for_each(|code| ahead::fetch(self.people.keys.get(code)));
+        let keys = codes.filter_map(|code| self.people.keys.get(code));
+        keys.for_each(unchecked::fetch);
     }
 
     /// Adds a response, which regenerates that of the key `parent`.
