@@ -8,7 +8,7 @@ use super::deliver::{Planned, Source, deliver};
 use super::{Progress, Run, books};
 use crate::error::{Error, Result};
 use crate::event::Reason;
-use crate::event::row::Key;
+use crate::event::row::{Impression, Key};
 use crate::fan;
 use crate::join::{AHEAD, Fate};
 use crate::reader::chunk::{self, Line, Parsed, What};
@@ -172,10 +172,11 @@ impl Run<'_> {
     /// Asks for what lines will need.
     fn fetch(&self, lines: &[Line]) {
         let rows = &self.state.rows;
+        let person = |row: &Impression<_>| [row.session, row.user].map(Option::unwrap_or_default);
         lines.iter().for_each(unchecked::fetch);
         for line in lines {
             match &line.what {
-                What::Row(Row::Impression(row)) => rows.fetch(row.key, [row.session, row.user]),
+                What::Row(Row::Impression(row)) => rows.fetch(row.key, person(row)),
                 What::Row(Row::Feedback(row)) => rows.events.fetch(row.key),
                 _ => {}
             }
@@ -183,7 +184,7 @@ impl Run<'_> {
         for line in lines {
             match &line.what {
                 What::Row(Row::Impression(row)) => {
-                    rows.fetch_rows(row.key, [row.session, row.user]);
+                    rows.fetch_rows(row.key, person(row));
                 }
                 What::Row(Row::Feedback(row)) => rows.events.fetch_rows(row.key),
                 _ => {}

@@ -183,21 +183,16 @@ impl Default for Rows {
 impl Rows {
     /// Asks for the memory where the indexes have a response and its session.
     #[inline]
-    pub fn fetch(&self, key: Key, person: [Option<Key>; 2]) {
+    pub fn fetch(&self, key: Key, person: [Key; 2]) {
         self.shown.fetch(key);
-        self.people
-            .index
-            .fetch(mixed(person.map(Option::unwrap_or_default)));
+        self.people.index.fetch(mixed(person));
     }
 
     /// Asks for the rows of both, when the indexes are at hand.
     #[inline]
-    pub fn fetch_rows(&self, key: Key, person: [Option<Key>; 2]) {
+    pub fn fetch_rows(&self, key: Key, person: [Key; 2]) {
         self.shown.fetch_rows(key);
-        let codes = self
-            .people
-            .index
-            .with(mixed(person.map(Option::unwrap_or_default)));
+        let codes = self.people.index.with(mixed(person));
         let keys = codes.filter_map(|code| self.people.keys.get(code));
         keys.for_each(unchecked::fetch);
     }

@@ -20,6 +20,10 @@ const BEHIND: usize = 8;
 const NONE: u32 = (1 << BITS) - 1;
 const FREE: Entry = Entry([u8::MAX; 7]);
 
+/// Entries that come at a time, and how often that is enough for most searches.
+const LINE: usize = 64 / size_of::<Entry>();
+const LINES: usize = 3;
+
 /// The hash of a key in the low 24 bits, its row above.
 #[derive(Clone, Copy)]
 struct Entry([u8; 7]);
@@ -155,7 +159,8 @@ impl Index {
     pub fn fetch(&self, key: Key) {
         let table = self.tables.get(self.table(key));
         let places = table.map_or([].as_slice(), |table| table.from(hash(key)));
-        places.iter().step_by(9).take(3).for_each(unchecked::fetch);
+        let lines = places.iter().step_by(LINE).take(LINES);
+        lines.for_each(unchecked::fetch);
     }
 
     /// The row for which `same` holds, among those with the hash of this key.

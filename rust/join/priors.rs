@@ -141,23 +141,25 @@ mod tests {
 
     #[test]
     fn moments_survive_their_records_and_numbers_and_sort_alike() {
-        let moment = |number: i64| Moment {
-            user: (number % 3) as u32 * (u32::MAX / 2),
-            time: if number % 5 == 0 { END - 1 } else { FIRST } - number % 7 % 2,
-            row: (number % 4) as u32 * (u32::MAX / 3),
-            feedback: number % 2 == 1,
-        };
-        let moment = |number| Moment {
-            time: moment(number).time.max(FIRST),
-            ..moment(number)
-        };
+        let mut moments = Vec::new();
+        for user in [0, 1, u32::MAX] {
+            for time in [FIRST, FIRST + 1, END - 1] {
+                for row in [u32::MAX, 1, 0] {
+                    moments.extend([true, false].map(|feedback| Moment {
+                        user,
+                        time,
+                        row,
+                        feedback,
+                    }));
+                }
+            }
+        }
         let keyed = |moment: &Moment<u32>| Moment {
             user: Key(u128::from(moment.user).to_be_bytes()),
             time: moment.time,
             row: moment.row,
             feedback: moment.feedback,
         };
-        let mut moments: Vec<_> = (0..840).map(moment).collect();
         for moment in &moments {
             assert_eq!(Moment::unpacked(moment.packed()), *moment);
             let read = Moment::read(Ok(keyed(moment).record()));
