@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
+use std::mem;
 use std::ops::Range;
+use std::sync::Mutex;
 
 use super::State;
 use super::attribute::{Groups, Joined, Windows, attribute};
@@ -276,11 +278,16 @@ fn looked_back(rows: &Rows, hits: &[Hit], threads: usize) -> Result<Vec<[u32; 2]
                 }
             }
         }
-        Ok(dealt)
+        Ok(dealt.into_iter().map(Mutex::new).collect::<Vec<_>>())
     })?;
     let shares = fan::shares(threads, |share| {
-        let theirs = dealt.iter().filter_map(|dealt| dealt.get(share));
-        let mut moments: Vec<u128> = theirs.flatten().copied().collect();
+        let taken = |dealt: &Vec<Mutex<_>>| Some(mem::take(&mut *dealt.get(share)?.lock().ok()?));
+        let mut theirs = dealt.iter().filter_map(taken);
+        let mut moments: Vec<u128> = theirs.next().unwrap_or_default();
+        for more in theirs {
+            moments.reserve_exact(more.len());
+            moments.extend(more);
+        }
         moments.sort_unstable();
         let moments = moments
             .into_iter()
