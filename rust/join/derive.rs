@@ -23,7 +23,7 @@ use crate::fan;
 use crate::spill::sorter::Sorted;
 
 /// Rows that a thread looks at in one go.
-const STRETCH: u32 = 1 << 12;
+const STRETCH: usize = 1 << 12;
 
 /// Everything derived from the state, the observations excepted, which are handed out row by row.
 pub struct Derived {
@@ -106,7 +106,7 @@ pub fn derive(
         stretch.map(see).collect::<Vec<_>>()
     };
     let mut sums = Sums::new(&cells);
-    let mut stretches = stretches(0, rows.shown.len() as u32);
+    let mut stretches = stretches(0..rows.shown.len() as u32, STRETCH);
     let tick = RefCell::new(tick);
     fan::ordered(
         vec![see; threads],
@@ -167,12 +167,10 @@ struct Told {
 
 /// What each event is about, a stretch of them a thread.
 fn join(rows: &Rows, windows: &Windows, groups: &Groups, threads: usize) -> Result<Told> {
-    let count = rows.events.len() as u32;
+    let count = rows.events.len();
     let told = fan::shares(threads, |share| {
         let mut told = Told::default();
-        let (from, to) = shared(count, share, threads);
-        for first in (from..to).step_by(AHEAD) {
-            let some = first..to.min(first + AHEAD as u32);
+        for some in stretches(shared(count, share, threads), AHEAD) {
             let targets = || some.clone().filter_map(|at| rows.target(at));
             targets().for_each(|target| rows.shown.fetch(target));
             targets().for_each(|target| rows.shown.fetch_rows(target));
@@ -260,12 +258,12 @@ fn last_choice(rows: &Rows, choices: &[u32], group: &[u32]) -> Option<u32> {
 
 /// The priors of every row: first a share of the rows a thread, then a share of the users.
 fn looked_back(rows: &Rows, hits: &[Hit], threads: usize) -> Result<Vec<[u32; 2]>> {
-    let (users, count) = (rows.users(), rows.shown.len() as u32);
+    let (users, count) = (rows.users(), rows.shown.len());
     let dealt = fan::shares(threads, |share| {
         let mut dealt = vec![Vec::new(); threads];
-        let (from, to) = shared(count, share, threads);
-        let mut along = Along::from(from, hits);
-        for stretch in stretches(from, to) {
+        let mine = shared(count, share, threads);
+        let mut along = Along::from(mine.start, hits);
+        for stretch in stretches(mine, STRETCH) {
             along.fetch(rows, stretch.end);
             for row in stretch {
                 let mine = along.of(row);
@@ -328,13 +326,14 @@ pub(super) fn moments_of<U: Copy>(
 }
 
 /// The share of rows of a thread.
-fn shared(count: u32, share: usize, threads: usize) -> (u32, u32) {
-    let bound = |share: usize| (count as usize * share / threads) as u32;
-    (bound(share), bound(share + 1))
+fn shared(count: usize, share: usize, threads: usize) -> Range<u32> {
+    let bound = |share: usize| (count * share / threads) as u32;
+    bound(share)..bound(share + 1)
 }
 
-/// Rows that are looked at in one go.
-fn stretches(from: u32, to: u32) -> impl Iterator<Item = Range<u32>> {
-    let stretch = move |first: u32| first..to.min(first.saturating_add(STRETCH));
-    (from..to).step_by(STRETCH as usize).map(stretch)
+/// Rows, so many at a time.
+fn stretches(rows: Range<u32>, length: usize) -> impl Iterator<Item = Range<u32>> {
+    let end = rows.end;
+    let stretch = move |first: u32| first..end.min(first.saturating_add(length as u32));
+    rows.step_by(length).map(stretch)
 }
