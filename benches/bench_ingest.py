@@ -143,7 +143,7 @@ def jobs(log: Path, rounds: int, reader: Path, scratch: Path) -> str:
     tools = {tool: partial(run, tool) for tool in TOOLS}
     runs, floors, left_out = side_by_side.rounds(tools, floor, rounds)
     if not floors:
-        raise SystemExit("no round stands: the floor moved by more than a quarter in all of them")
+        raise SystemExit("no round stands: the machine was busy in all of them")
     side_by_side.agreed(answers)
     mid = {tool: side_by_side.middle(its) for tool, its in runs.items()}
     answer, size = answers[STORE], log.stat().st_size / 1e9

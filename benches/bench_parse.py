@@ -41,7 +41,7 @@ def plain(log: Path, rounds: int, reader: Path) -> str:
     floor = partial(side_by_side.child, [reader, "newlines", log])
     runs, floors, left_out = side_by_side.rounds(tools, floor, rounds)
     if not floors:
-        raise SystemExit("no round stands: the floor moved by more than a quarter in all of them")
+        raise SystemExit("no round stands: the machine was busy in all of them")
     side_by_side.agreed({name: [runs[name][0][key] for key in ("rows", "text")] for name in tools})
     least = side_by_side.middle(floors)
     size, mid = log.stat().st_size, {name: side_by_side.middle(its) for name, its in runs.items()}
@@ -98,7 +98,7 @@ def packed(folder: Path, rounds: int, reader: Path) -> str:
         floor = partial(side_by_side.child, [reader, "newlines", text])
         runs, floors, _ = side_by_side.rounds(tools, floor, rounds)
         if not floors:
-            raise SystemExit("no round stands: the floor moved by more than a quarter in all of them")
+            raise SystemExit("no round stands: the machine was busy in all of them")
         side_by_side.agreed({"text": text.stat().st_size, "unpacked": runs["alone"][0]["text"]})
         side_by_side.agreed(
             {"lines": floors[0]["rows"], **{way: runs[way][0]["rows"] for way in ("columns", "rows")}}

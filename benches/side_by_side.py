@@ -1,7 +1,9 @@
 """Tools beside each other: each in a process of its own, in turns, and rounds on a busy machine left out.
 
-A round begins and ends with the floor, newlines counted by one thread, the best of three; one whose floor is
-more than a quarter above the least of all rounds is left out, since what ran meanwhile was not alone.
+A round begins and ends with the floor, newlines counted by one thread, and a fixed sum stands before every
+tool and behind the last: the floor shows how busy memory is, the sum who else computes on the same core. A
+round in which one of them is more than a quarter above the least of all rounds is left out: what ran was
+not alone.
 """
 
 import json
@@ -65,12 +67,18 @@ def rounds(
 ) -> tuple[dict[str, list[Run]], list[Run], int]:
     """Runs of every tool in the rounds that stand, the floors of these, and how many rounds were left out."""
     floors: list[list[Run]] = []
+    paces: list[list[float]] = []
     done: list[dict[str, Run]] = []
     for _ in range(2 * count):
-        before = best(floor)
-        done.append({name: tool() for name, tool in tools.items()})
-        floors.append([before, best(floor)])
-        kept = standing(floors)
+        floors.append([best(floor)])
+        paces.append([])
+        done.append({})
+        for name, tool in tools.items():
+            paces[-1].append(pace())
+            done[-1][name] = tool()
+        paces[-1].append(pace())
+        floors[-1].append(best(floor))
+        kept = sorted(standing([[run["wall"] for run in pair] for pair in floors]) & standing(paces))
         if len(kept) >= count:
             break
     runs = {name: [done[number][name] for number in kept] for name in tools}
@@ -82,10 +90,21 @@ def best(floor: Callable[[], Run]) -> Run:
     return min((floor() for _ in range(3)), key=lambda run: run["wall"])
 
 
-def standing(floors: list[list[Run]]) -> list[int]:
-    """The rounds whose floor did not move."""
-    least = min(run["wall"] for pair in floors for run in pair)
-    return [number for number, pair in enumerate(floors) if all(run["wall"] <= MOVED * least for run in pair)]
+def pace() -> float:
+    """Seconds of a fixed sum, the least of three."""
+
+    def once() -> float:
+        began = time.perf_counter()
+        sum(range(1_000_000))
+        return time.perf_counter() - began
+
+    return min(once() for _ in range(3))
+
+
+def standing(rounds: list[list[float]]) -> set[int]:
+    """The rounds in which no time is more than a quarter above the least of all."""
+    least = min(map(min, rounds))
+    return {number for number, times in enumerate(rounds) if max(times) <= MOVED * least}
 
 
 def middle(runs: Sequence[Run]) -> Run:
