@@ -1,8 +1,9 @@
-"""The peers of ingestion, each as its expert would write it: explicit schemas, only the columns of the job.
+"""The peers of ingestion, each as its expert would write it, with explicit schemas.
 
-`PARSERS` read a log to columns and return the rows and the bytes of the field `response`. `JOBS` do the whole
-job of `bench_ingest` and write Parquet with snappy: responses in one file, from which the counts of cells are
-taken. `answer` says what is in both. All use two threads.
+`PARSERS` read every field of a log to columns and return the rows and the bytes of the field `response`.
+`JOBS` read the fields that they need (`SCHEMA`), do the whole job of `bench_ingest` and write Parquet with
+snappy: responses in one file, from which the counts of cells are taken. `answer` says what is in both. All
+use two threads.
 """
 
 import queue
@@ -19,6 +20,7 @@ SCHEMA = {
     "n_slots": "INTEGER", "policy_prob": "DOUBLE", "prompt": "VARCHAR", "response": "VARCHAR",
     "kind": "VARCHAR", "value": "BOOLEAN", "at": "VARCHAR",
 }  # fmt: skip
+EVERY = SCHEMA | {"offered": "VARCHAR[]", "meta": "STRUCT(trace VARCHAR, tokens BIGINT)"}
 KEPT = [name for name in SCHEMA if name not in ("type", "kind", "value", "at", "shown_at")]
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 CELL = ["surface", "model", "slot", "lang", "bits"]
@@ -26,20 +28,26 @@ CELL = ["surface", "model", "slot", "lang", "bits"]
 Found = dict[str, int]
 
 
-def arrow_schema() -> Any:
-    """The schema for whoever reads Arrow."""
+def arrow_schema(fields: dict[str, str]) -> Any:
+    """A schema for whoever reads Arrow."""
     import pyarrow as pa
 
-    types = {"VARCHAR": pa.string(), "INTEGER": pa.int32(), "DOUBLE": pa.float64(), "BOOLEAN": pa.bool_()}
-    return pa.schema([(name, types[kind]) for name, kind in SCHEMA.items()])
+    types = {
+        "VARCHAR": pa.string(),
+        "INTEGER": pa.int32(),
+        "DOUBLE": pa.float64(),
+        "BOOLEAN": pa.bool_(),
+        EVERY["offered"]: pa.list_(pa.string()),
+        EVERY["meta"]: pa.struct({"trace": pa.string(), "tokens": pa.int64()}),
+    }
+    return pa.schema([(name, types[kind]) for name, kind in fields.items()])
 
 
-def polars_schema() -> dict[str, Any]:
-    """The schema for polars."""
+def polars_schema(fields: dict[str, str]) -> Any:
+    """A schema for polars."""
     import polars as pl
 
-    types = {"VARCHAR": pl.String, "INTEGER": pl.Int32, "DOUBLE": pl.Float64, "BOOLEAN": pl.Boolean}
-    return {name: types[kind] for name, kind in SCHEMA.items()}
+    return pl.Schema(arrow_schema(fields))
 
 
 def summed(batches: Iterable[Any]) -> Found:
@@ -60,21 +68,22 @@ def datafusion_context() -> Any:
     return SessionContext(SessionConfig().with_target_partitions(THREADS))
 
 
-def datafusion_batches(log: str) -> Iterator[Any]:
+def datafusion_batches(log: str, fields: dict[str, str]) -> Iterator[Any]:
     """Batches of DataFusion's stream."""
-    frame = datafusion_context().read_json(log, schema=arrow_schema(), file_extension=Path(log).suffix)
+    schema, ending = arrow_schema(fields), Path(log).suffix
+    frame = datafusion_context().read_json(log, schema=schema, file_extension=ending)
     for batch in frame.execute_stream():
         yield batch.to_pyarrow()
 
 
 def parse_datafusion(log: str) -> Found:
     """A stream of batches."""
-    return summed(datafusion_batches(log))
+    return summed(datafusion_batches(log, EVERY))
 
 
 def parse_duckdb(log: str) -> Found:
     """Into a table, which is faster than its stream."""
-    db = duckdb_with(log)
+    db = duckdb_with(log, EVERY)
     row = db.execute("select count(*), sum(strlen(response)) from log").fetchone()
     return {"rows": row[0], "text": int(row[1])}
 
@@ -83,7 +92,7 @@ def parse_polars(log: str) -> Found:
     """The streaming engine, all columns."""
     import polars as pl
 
-    frame = pl.scan_ndjson(log, schema=polars_schema()).collect(engine="streaming")
+    frame = pl.scan_ndjson(log, schema=polars_schema(EVERY)).collect(engine="streaming")
     return {"rows": frame.height, "text": int(frame["response"].str.len_bytes().sum())}
 
 
@@ -93,18 +102,15 @@ def parse_pyarrow(log: str) -> Found:
     from pyarrow import json
 
     pa.set_cpu_count(THREADS)
-    schema = json.ParseOptions(explicit_schema=arrow_schema(), unexpected_field_behavior="ignore")
+    schema = json.ParseOptions(explicit_schema=arrow_schema(EVERY), unexpected_field_behavior="ignore")
     return summed(json.open_json(log, json.ReadOptions(block_size=4 << 20), schema))
 
 
 def parse_datasets(log: str) -> Found:
-    """The stream of `load_dataset`, which wants all fields."""
-    from datasets import Features, List, Value, load_dataset
+    """The stream of `load_dataset`."""
+    from datasets import Features, load_dataset
 
-    types = {"VARCHAR": "string", "INTEGER": "int32", "DOUBLE": "float64", "BOOLEAN": "bool"}
-    fields = {name: Value(types[kind]) for name, kind in SCHEMA.items()}
-    nested = {"offered": List(Value("string")), "meta": {"trace": Value("string"), "tokens": Value("int64")}}
-    features = Features(fields | nested)
+    features = Features.from_arrow_schema(arrow_schema(EVERY))
     rows = load_dataset("json", data_files=log, split="train", streaming=True, features=features)
     return summed(rows.with_format("arrow").iter(batch_size=16_384))
 
@@ -118,21 +124,21 @@ PARSERS: dict[str, Callable[[str], Found]] = {
 }
 
 
-def duckdb_with(log: str) -> Any:
+def duckdb_with(log: str, fields: dict[str, str]) -> Any:
     """DuckDB with the log in a table."""
     import duckdb
 
     db = duckdb.connect()
     db.execute(f"set threads={THREADS}; set preserve_insertion_order=false; set timezone='UTC'")
     db.execute(
-        f"create table log as select * from read_json('{log}', format='newline_delimited', columns={SCHEMA})"
+        f"create table log as select * from read_json('{log}', format='newline_delimited', columns={fields})"
     )
     return db
 
 
 def job_duckdb(log: str, out: str) -> None:
     """One pass over the file into a table, then the join."""
-    db = duckdb_with(log)
+    db = duckdb_with(log, SCHEMA)
     db.execute("""
         create table seen as
         select response, bool_or(kind = 'copy') as copied,
@@ -159,7 +165,7 @@ def job_polars(log: str, out: str) -> None:
     """Read at once, then lazily, streaming where it can."""
     import polars as pl
 
-    lines = pl.read_ndjson(log, schema=polars_schema()).lazy()
+    lines = pl.read_ndjson(log, schema=polars_schema(SCHEMA)).lazy()
 
     def when(name: str) -> pl.Expr:
         return pl.col(name).str.to_datetime(TIME, time_unit="us")
@@ -201,7 +207,7 @@ def job_polars(log: str, out: str) -> None:
 def job_datafusion(log: str, out: str) -> None:
     """SQL over the file."""
     db = datafusion_context()
-    db.register_json("log", log, schema=arrow_schema(), file_extension=Path(log).suffix)
+    db.register_json("log", log, schema=arrow_schema(SCHEMA), file_extension=Path(log).suffix)
     columns = ", ".join(f'"{name}"' for name in KEPT)
     db.sql(f"""
         copy (
@@ -257,7 +263,7 @@ def job_composite(log: str, out: str) -> None:
     row_of: dict[str, int] = {}
     known: set[str] = set()
     shown, about, values, copies, times, cells = [], [], [], [], [], []
-    for batch in datafusion_batches(log):
+    for batch in datafusion_batches(log, SCHEMA):
         is_shown = pc.equal(batch["type"], "impression")
         rows, given = batch.filter(is_shown), batch.filter(pc.invert(is_shown))
         fresh = []
