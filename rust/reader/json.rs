@@ -153,7 +153,11 @@ pub fn scan<'de>(line: &'de str, arena: &mut Arena<'_>) -> Result<Fields<'de>, B
     if !line.trim_ascii_start().starts_with('{') {
         return Err(match serde_json::from_str::<IgnoredAny>(line) {
             Ok(_) => Bad::new(Reason::NotObject, "", "a JSON value, but not an object"),
-            Err(error) => classify(&error, line),
+            Err(error) => {
+                let mut bad = classify(&error, line);
+                bad.message += "; a line is an object, which begins with {";
+                bad
+            }
         });
     }
     let mut scan = Scan {
@@ -371,6 +375,15 @@ mod tests {
                 "{}",
                 line.get(..60.min(line.len())).unwrap()
             );
+        }
+    }
+
+    #[test]
+    fn who_writes_no_json_is_told_how_a_line_begins() {
+        for line in ["nope", "id,response", "'id': 1", "[1"] {
+            let bad = scan(line, &mut Arena::writing(&mut String::new())).unwrap_err();
+            assert_eq!(bad.reason, Reason::Json, "{line}");
+            assert!(bad.message.ends_with("begins with {"), "{}", bad.message);
         }
     }
 
