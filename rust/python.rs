@@ -23,7 +23,7 @@ use crate::loss::{Entry, Folded, Form, Loss, Raw, Real, Rows, loss as sum};
 use crate::mapping::Mapping;
 use crate::spill::size;
 use crate::store::{self, Store};
-use crate::unchecked::{Element, Fresh, numbers, stream};
+use crate::unchecked::{Element, Fresh, give_back, numbers, stream};
 
 create_exception!(
     unskew._rust,
@@ -128,7 +128,11 @@ fn ingest(
             told.map_err(|error| keep(&raised, error))
         })
     };
-    let outcome = py.detach(|| guarded(|| json(&run(&inputs, &store, &options, &mut tell)?)));
+    let outcome = py.detach(|| {
+        let outcome = guarded(|| json(&run(&inputs, &store, &options, &mut tell)?));
+        give_back();
+        outcome
+    });
     outcome.map_err(|error| cause(&raised, error))
 }
 

@@ -19,6 +19,15 @@ fn avx2<T: Real>(rows: &Rows<T>, form: &Form, first: usize, slope: &mut [T]) -> 
     crate::loss::block(rows, form, first, slope)
 }
 
+/// Returns freed memory to the system. The allocator of glibc keeps it for the next run, which may never come.
+pub fn give_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it may be called at any time and from any thread, and touches only what is free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Bytes that are looked at in one step.
 pub const BLOCK: usize = 16;
 

@@ -1,5 +1,6 @@
 """The budget of memory: whatever it is, the store is the same, byte for byte."""
 
+import platform
 import subprocess
 import sys
 import tempfile
@@ -156,3 +157,20 @@ def test_a_store_is_checked_in_little_memory_while_it_is_written_to(tmp_path):
     assert events.ingest(second, store, memory="20KB", progress=check).committed
     assert found == [before.digest]
     assert list((store / "spill").iterdir()) == []
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have their own ways")
+def test_a_run_gives_its_memory_back(tmp_path):
+    """Who ingests in a process that lives on, such as a notebook, keeps little of what a run has freed."""
+    log = tmp_path / "log.jsonl"
+    logs.big_log(log, 40_000)
+    code = (
+        "import sys\nfrom unskew import events\n"
+        "def held():\n"
+        "    told = open('/proc/self/status').read()\n"
+        "    return int(told.split('RssAnon:')[1].split()[0])\n"
+        "before = held()\nevents.ingest(sys.argv[1], sys.argv[2], threads=2)\nprint((held() - before) / 1024)"
+    )
+    command = [sys.executable, "-c", code, str(log), str(tmp_path / "store")]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert float(found) < 16  # MB; 20 to 30 if nothing is given back
