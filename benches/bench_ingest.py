@@ -6,10 +6,10 @@ with their text, and count responses and ratings by surface, model, slot, langua
 in a process of its own, in turns; the answers are compared before any time is printed. The peers
 (`ingest_peers`) get explicit schemas, only the columns of the job, two threads, and write Parquet with
 snappy; unskew does its whole job: strict JSON, keyed hashes, quarantine, counters, digest, fsync and
-commit. Before it comes reading alone (`bench_parse`). `--growth` instead shows time and memory of ours as
-the log grows.
+commit. Before it comes reading alone (`bench_parse`). Given is the fastest run and, in brackets or beside it,
+the median. `--growth` instead shows time and memory of ours as the log grows.
 
-    python benches/bench_ingest.py [--gigabytes 1.1] [--rounds 3] [--log FILE] [--write benches/RESULTS.md]
+    python benches/bench_ingest.py [--gigabytes 1.1] [--rounds 5] [--log FILE] [--write benches/RESULTS.md]
     python benches/bench_ingest.py --growth 1 3 10 [--folder DIR]
 """
 
@@ -126,7 +126,7 @@ def work(tool: str, log: str, out: str) -> None:
         print(json.dumps(again()))
 
 
-def jobs(log: Path, rounds: int, reader: Path, scratch: Path) -> str:
+def jobs(log: Path, rounds: int, scratch: Path) -> str:
     """The table of the full job."""
     answers: dict[str, Found] = {}
 
@@ -139,38 +139,32 @@ def jobs(log: Path, rounds: int, reader: Path, scratch: Path) -> str:
         shutil.rmtree(out)
         return done
 
-    floor = partial(side_by_side.child, [reader, "newlines", log])
-    tools = {tool: partial(run, tool) for tool in TOOLS}
-    runs, floors, left_out = side_by_side.rounds(tools, floor, rounds)
-    if not floors:
-        raise SystemExit("no round stands: the machine was busy in all of them")
+    runs = side_by_side.rounds({tool: partial(run, tool) for tool in TOOLS}, rounds)
     side_by_side.agreed(answers)
-    mid = {tool: side_by_side.middle(its) for tool, its in runs.items()}
     answer, size = answers[STORE], log.stat().st_size / 1e9
     lines = [
         f"{size:.2f} GB, {answer['responses']:,} responses, {answer['rated']:,} rated,",
-        f"{answer['copied']:,} copied; equal answers;",
-        f"median of {len(floors) // 2} rounds, {left_out} left out.",
+        f"{answer['copied']:,} copied; equal answers; the fastest of {rounds} rounds, and by medians.",
         "",
-        "| tool | wall s | CPU s | peak MB | GB/s | its wall / store's | its wall / our Parquet's |",
-        "|---|---|---|---|---|---|---|",
+        "| tool | wall s | median | CPU s | peak MB | GB/s | its wall / store's | its wall / our Parquet's |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    for tool, its in mid.items():
-        ratios = " | ".join(f"{its['wall'] / mid[ours]['wall']:.2f}" for ours in (STORE, PARQUET))
-        numbers = f"{its['wall']:.2f} | {its['cpu']:.2f} | {its['peak']:.0f} | {size / its['wall']:.2f}"
-        lines.append(f"| {tool} | {numbers} | {ratios} |")
-    single = [tool for tool in JOBS if tool != "composite"]
-    fastest = min(single, key=lambda tool: mid[tool]["wall"])
-    lean = min(single, key=lambda tool: mid[tool]["peak"])
-    store, parquet, peer = mid[STORE], mid[PARQUET], mid[fastest]
-    ahead, written = (peer["wall"] / ours["wall"] for ours in (store, parquet))
-    share = parquet["peak"] / mid[lean]["peak"]
+    for tool, its in runs.items():
+        best, middle = side_by_side.fastest(its), side_by_side.typical(its)
+        ratios = " | ".join(side_by_side.times(its, runs[ours]) for ours in (STORE, PARQUET))
+        numbers = f"{best['wall']:.2f} | {middle:.2f} | {best['cpu']:.2f} | {best['peak']:.0f}"
+        lines.append(f"| {tool} | {numbers} | {size / best['wall']:.2f} | {ratios} |")
+    single = {tool: side_by_side.fastest(runs[tool]) for tool in JOBS if tool != "composite"}
+    peer = min(single, key=lambda tool: single[tool]["wall"])
+    lean = min(single, key=lambda tool: single[tool]["peak"])
+    store, parquet = (side_by_side.fastest(runs[ours]) for ours in (STORE, PARQUET))
+    ahead, written = (side_by_side.times(runs[peer], runs[ours]) for ours in (STORE, PARQUET))
     lines += [
         "",
-        f"Bars: to the store {ahead:.2f} times as fast as {fastest}, the fastest single tool (3), and",
-        f"{store['peak']:.0f} MB (350); to Parquet {written:.2f} times as fast (2), with {share:.2f}",
-        f"of the peak of {lean}, the leanest (.20); a run that finds nothing new takes",
-        f"{store['again'] / store['wall']:.2%} of the first (1 %).",
+        f"Bars: to the store {ahead} times as fast as {peer}, the fastest single tool (3), and",
+        f"{store['peak']:.0f} MB (350); to Parquet {written} times as fast (2), with",
+        f"{parquet['peak'] / single[lean]['peak']:.2f} of the peak of {lean}, the leanest (.20); a run that",
+        f"finds nothing new takes {store['again'] / store['wall']:.2%} of the first (1 %).",
     ]
     return "\n".join(lines) + "\n"
 
@@ -196,7 +190,7 @@ def main() -> None:
     """Generate, compare the answers, measure, print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=1.1)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--log", type=Path)
     parser.add_argument("--reader", type=Path, help="reader.rs, if it is built already")
     parser.add_argument("--growth", type=float, nargs="+", help="gigabytes of the logs")
@@ -223,7 +217,7 @@ def main() -> None:
             print(parts[-1], flush=True)
             parts += ["### Compressed\n", bench_parse.packed(folder, options.rounds, reader)]
             print(parts[-1], flush=True)
-            parts += ["### The full job\n", jobs(log, options.rounds, reader, folder)]
+            parts += ["### The full job\n", jobs(log, options.rounds, folder)]
     told = f"`python benches/bench_ingest.py`, two threads each; {side_by_side.machine(versions)}.\n"
     text = "\n".join([told, *parts])
     print(text)

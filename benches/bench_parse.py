@@ -3,11 +3,11 @@
 Rows and bytes of text are compared before any time is printed. Ours is the program `reader.rs`, twice: to
 columns, which is strict JSON into Arrow batches of every field as it is and what the peers do; and to the
 rows of the store, with types, keyed hashes of ids, HMAC of people, hashes of content, and the look for
-addresses. Seconds are those of the work in the process, without its start and imports; the peak is that of
-the process, for the peers with interpreter and library. Compressed input stands beside the decompressor
-alone.
+addresses. Given is the fastest run of each and, in brackets or beside it, the median. Seconds are those of
+the work in the process, without its start and imports; the peak is that of the process, for the peers with
+interpreter and library. Compressed input stands beside the decompressor alone.
 
-    python benches/bench_parse.py [--gigabytes 1.1] [--rounds 3] [--log FILE] [--reader PROGRAM]
+    python benches/bench_parse.py [--gigabytes 1.1] [--rounds 5] [--log FILE] [--reader PROGRAM]
 """
 
 import argparse
@@ -22,6 +22,7 @@ from event_log import generate
 from ingest_peers import PARSERS
 from side_by_side import Run
 
+FLOOR = "newlines, one thread"
 ONE, TWO = "unskew, columns, one thread", "unskew, columns, two threads"
 ROWS = {"unskew, rows, one thread": 1, "unskew, rows, two threads": 2}
 PACKED = 0.25
@@ -31,6 +32,7 @@ PACKED = 0.25
 def plain(log: Path, rounds: int, reader: Path) -> str:
     """The table of a log as it is."""
     tools: dict[str, Callable[[], Run]] = {
+        FLOOR: partial(side_by_side.child, [reader, "newlines", log]),
         ONE: partial(side_by_side.child, [reader, "columns", log, 1]),
         TWO: partial(side_by_side.child, [reader, "columns", log, 2]),
     }
@@ -38,37 +40,29 @@ def plain(log: Path, rounds: int, reader: Path) -> str:
         tools[name] = partial(side_by_side.child, [reader, "batches", log, threads])
     for name in PARSERS:
         tools[name] = partial(side_by_side.script, __file__, "--tool", name, "--log", log)
-    floor = partial(side_by_side.child, [reader, "newlines", log])
-    runs, floors, left_out = side_by_side.rounds(tools, floor, rounds)
-    if not floors:
-        raise SystemExit("no round stands: the machine was busy in all of them")
-    side_by_side.agreed({name: [runs[name][0][key] for key in ("rows", "text")] for name in tools})
-    least = side_by_side.middle(floors)
-    size, mid = log.stat().st_size, {name: side_by_side.middle(its) for name, its in runs.items()}
+    runs = side_by_side.rounds(tools, rounds)
+    side_by_side.agreed({name: its[0]["rows"] for name, its in runs.items()})
+    side_by_side.agreed({name: its[0]["text"] for name, its in runs.items() if name != FLOOR})
+    size, lines_read = log.stat().st_size / 1e9, runs[FLOOR][0]["rows"]
     lines = [
-        f"{size / 1e9:.2f} GB, {least['rows']:,.0f} lines;",
-        f"median of {len(runs[ONE])} rounds, {left_out} left out.",
+        f"{size:.2f} GB, {lines_read:,.0f} lines; the fastest of {rounds} rounds, and by medians.",
         "",
-        "| reader | wall s | CPU s | peak MB | GB/s | wall / newlines |",
-        "|---|---|---|---|---|---|",
+        "| reader | wall s | median | CPU s | peak MB | GB/s | wall / newlines |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for name, its in {"newlines, one thread": least, **mid}.items():
-        numbers = [
-            its["wall"],
-            its["cpu"],
-            its["peak"],
-            size / 1e9 / its["wall"],
-            its["wall"] / least["wall"],
-        ]
-        wall, cpu, peak, rate, ratio = numbers
-        lines.append(f"| {name} | {wall:.2f} | {cpu:.2f} | {peak:.0f} | {rate:.2f} | {ratio:.1f} |")
-    fastest = min(PARSERS, key=lambda name: mid[name]["wall"])
-    one, two = (mid[ours]["wall"] / least["wall"] for ours in (ONE, TWO))
-    ahead = mid[fastest]["wall"] / mid[TWO]["wall"]
+    for name, its in runs.items():
+        best, ratio = side_by_side.fastest(its), side_by_side.times(its, runs[FLOOR])
+        numbers = (
+            f"{best['wall']:.2f} | {side_by_side.typical(its):.2f} | {best['cpu']:.2f} | {best['peak']:.0f}"
+        )
+        lines.append(f"| {name} | {numbers} | {size / best['wall']:.2f} | {ratio} |")
+    peer = min(PARSERS, key=lambda name: side_by_side.fastest(runs[name])["wall"])
+    one, two = (side_by_side.times(runs[ours], runs[FLOOR]) for ours in (ONE, TWO))
+    ahead, peak = side_by_side.times(runs[peer], runs[TWO]), side_by_side.fastest(runs[TWO])["peak"]
     lines += [
         "",
-        f"Bars, to columns: one thread {one:.1f} times the floor (4.0), two {two:.1f} (2.4);",
-        f"{ahead:.2f} times as fast as {fastest}, the fastest peer (2.8); {mid[TWO]['peak']:.0f} MB (64).",
+        f"Bars, to columns: one thread {one} times the floor (4.0), two {two} (2.4);",
+        f"{ahead} times as fast as {peer}, the fastest peer (2.8); {peak:.0f} MB (64).",
     ]
     return "\n".join(lines) + "\n"
 
@@ -80,7 +74,7 @@ def packed(folder: Path, rounds: int, reader: Path) -> str:
     text = folder / "packed.jsonl"
     generate(text, PACKED)
     lines = [
-        f"{text.stat().st_size / 1e9:.2f} GB of text.",
+        f"{text.stat().st_size / 1e9:.2f} GB of text; the fastest of {rounds} rounds, and by medians.",
         "",
         "| input | decompressor alone, s | to columns, s | ratio (bar 1.2) | to rows, s | ratio |",
         "|---|---|---|---|---|---|",
@@ -91,21 +85,22 @@ def packed(folder: Path, rounds: int, reader: Path) -> str:
             while piece := source.read(1 << 20):
                 out.write(piece)
         tools = {
+            FLOOR: partial(side_by_side.child, [reader, "newlines", text]),
             "alone": partial(side_by_side.child, [reader, "unpack", file]),
             "columns": partial(side_by_side.child, [reader, "columns", file, 2]),
             "rows": partial(side_by_side.child, [reader, "batches", file, 2]),
         }
-        floor = partial(side_by_side.child, [reader, "newlines", text])
-        runs, floors, _ = side_by_side.rounds(tools, floor, rounds)
-        if not floors:
-            raise SystemExit("no round stands: the machine was busy in all of them")
+        runs = side_by_side.rounds(tools, rounds)
         side_by_side.agreed({"text": text.stat().st_size, "unpacked": runs["alone"][0]["text"]})
-        side_by_side.agreed(
-            {"lines": floors[0]["rows"], **{way: runs[way][0]["rows"] for way in ("columns", "rows")}}
-        )
-        alone, columns, rows = (side_by_side.middle(runs[name])["wall"] for name in tools)
-        ours = f"{columns:.2f} | {columns / alone:.2f} | {rows:.2f} | {rows / alone:.2f}"
-        lines.append(f"| {ending} | {alone:.2f} | {ours} |")
+        side_by_side.agreed({way: runs[way][0]["rows"] for way in (FLOOR, "columns", "rows")})
+        found = [f"{side_by_side.fastest(runs['alone'])['wall']:.2f}"]
+        for way in ("columns", "rows"):
+            wall, ratio = (
+                side_by_side.fastest(runs[way])["wall"],
+                side_by_side.times(runs[way], runs["alone"]),
+            )
+            found += [f"{wall:.2f}", ratio]
+        lines.append(f"| {ending} | {' | '.join(found)} |")
         file.unlink()
     text.unlink()
     return "\n".join(lines) + "\n"
@@ -115,7 +110,7 @@ def main() -> None:
     """Runs and prints both tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--gigabytes", type=float, default=1.1)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--log", type=Path)
     parser.add_argument("--reader", type=Path, help="reader.rs, if it is built already")
     parser.add_argument("--tool", choices=PARSERS)

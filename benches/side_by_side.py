@@ -1,9 +1,7 @@
-"""Tools beside each other: each in a process of its own, in turns, and rounds on a busy machine left out.
+"""Tools beside each other: each in a process of its own, in turns.
 
-A round begins and ends with the floor, newlines counted by one thread, and a fixed sum stands before every
-tool and behind the last: the floor shows how busy memory is, the sum who else computes on the same core. A
-round in which one of them is more than a quarter above the least of all rounds is left out: what ran was
-not alone.
+Who shares a machine is slowed down now and then, memory and processor each on its own, and never sped up: the
+fastest of some rounds is what a tool needs, and their median what it got.
 """
 
 import json
@@ -18,7 +16,6 @@ from pathlib import Path
 from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
-MOVED = 1.25
 
 Run = dict[str, float]
 
@@ -62,54 +59,29 @@ def reader() -> Path:
     return Path(next(path for path in found if path))
 
 
-def rounds(
-    tools: Mapping[str, Callable[[], Run]], floor: Callable[[], Run], count: int
-) -> tuple[dict[str, list[Run]], list[Run], int]:
-    """Runs of every tool in the rounds that stand, the floors of these, and how many rounds were left out."""
-    floors: list[list[Run]] = []
-    paces: list[list[float]] = []
-    done: list[dict[str, Run]] = []
-    for _ in range(2 * count):
-        floors.append([best(floor)])
-        paces.append([])
-        done.append({})
+def rounds(tools: Mapping[str, Callable[[], Run]], count: int) -> dict[str, list[Run]]:
+    """Runs of every tool, in turns."""
+    runs: dict[str, list[Run]] = {name: [] for name in tools}
+    for _ in range(count):
         for name, tool in tools.items():
-            paces[-1].append(pace())
-            done[-1][name] = tool()
-        paces[-1].append(pace())
-        floors[-1].append(best(floor))
-        kept = sorted(standing([[run["wall"] for run in pair] for pair in floors]) & standing(paces))
-        if len(kept) >= count:
-            break
-    runs = {name: [done[number][name] for number in kept] for name in tools}
-    return runs, [run for number in kept for run in floors[number]], len(done) - len(kept)
+            runs[name].append(tool())
+    return runs
 
 
-def best(floor: Callable[[], Run]) -> Run:
-    """The fastest of three."""
-    return min((floor() for _ in range(3)), key=lambda run: run["wall"])
+def fastest(runs: Sequence[Run]) -> Run:
+    """The run of the least wall seconds."""
+    return min(runs, key=lambda run: run["wall"])
 
 
-def pace() -> float:
-    """Seconds of a fixed sum, the least of three."""
-
-    def once() -> float:
-        began = time.perf_counter()
-        sum(range(1_000_000))
-        return time.perf_counter() - began
-
-    return min(once() for _ in range(3))
+def typical(runs: Sequence[Run]) -> float:
+    """The median of wall seconds."""
+    return median(run["wall"] for run in runs)
 
 
-def standing(rounds: list[list[float]]) -> set[int]:
-    """The rounds in which no time is more than a quarter above the least of all."""
-    least = min(map(min, rounds))
-    return {number for number, times in enumerate(rounds) if max(times) <= MOVED * least}
-
-
-def middle(runs: Sequence[Run]) -> Run:
-    """Medians."""
-    return {key: median(run[key] for run in runs) for key in runs[0]}
+def times(one: Sequence[Run], other: Sequence[Run]) -> str:
+    """How many times as long one takes as the other, by their fastest runs and (by their medians)."""
+    by_fastest = fastest(one)["wall"] / fastest(other)["wall"]
+    return f"{by_fastest:.2f} ({typical(one) / typical(other):.2f})"
 
 
 def agreed(answers: Mapping[str, object]) -> None:
