@@ -252,7 +252,8 @@ def test_too_many_bad_lines_commit_nothing(tmp_path):
         events.ingest(path, tmp_path / "store")
     assert str(caught.value) == (
         "1001 of 2501 lines are bad, the budget is 1000; nothing was committed. Most frequent: json 1001; "
-        f"first {path} line 1501: expected value at byte 1. Mend the input or raise `--max-bad`"
+        f"first {path} line 1501: expected value at byte 1; a line is an object, which begins with {{. "
+        "Mend the input or raise `--max-bad`"
     )
     assert not list((tmp_path / "store").rglob("*.arrow"))
     with pytest.raises(FileNotFoundError, match="no store here"):
