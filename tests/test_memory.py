@@ -159,7 +159,9 @@ def test_a_store_is_checked_in_little_memory_while_it_is_written_to(tmp_path):
     assert list((store / "spill").iterdir()) == []
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have their own ways")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="memory is given back through glibc, which this system lacks"
+)
 def test_a_run_gives_its_memory_back(tmp_path):
     """Who ingests in a process that lives on, such as a notebook, keeps little of what a run has freed."""
     log = tmp_path / "log.jsonl"
