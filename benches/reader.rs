@@ -109,6 +109,8 @@ struct Fields {
     columns: Vec<(Field, Column)>,
     extra: StringBuilder,
     rows: usize,
+    /// Fields of the row before.
+    known: u32,
     /// Unknown fields of a row.
     unknown: String,
 }
@@ -152,6 +154,7 @@ impl Fields {
                 .collect(),
             extra: StringBuilder::new(),
             rows: 0,
+            known: u32::MAX,
             unknown: String::new(),
         }
     }
@@ -159,9 +162,12 @@ impl Fields {
     /// Adds a row; what a column cannot hold is null there.
     fn push(&mut self, fields: &json::Fields<'_>, texts: Texts<'_>) {
         let mut known = fields.known;
+        let back = known & !std::mem::replace(&mut self.known, known);
         while let Some((field, column)) = self.columns.get_mut(known.trailing_zeros() as usize) {
             known &= known - 1;
-            column.pad(self.rows);
+            if back & field.mask() != 0 {
+                column.pad(self.rows);
+            }
             match (column, fields.get(*field)) {
                 (Column::Text(column), Value::Text(span)) => column.append_value(texts.of(span)),
                 (Column::Text(column), Value::Raw(raw)) => column.append_value(raw),
@@ -188,6 +194,7 @@ impl Fields {
             Arc::new(std::mem::replace(column, next).finish())
         };
         let (rows, extra) = (std::mem::take(&mut self.rows), text(&mut self.extra));
+        self.known = u32::MAX;
         let columns = self.columns.iter_mut().map(|(_, column)| {
             column.pad(rows);
             match column {

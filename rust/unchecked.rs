@@ -59,6 +59,34 @@ pub fn marks(block: &[u8; BLOCK]) -> u32 {
         .fold(0, |marks, byte| marks << 1 | u32::from(is_mark(*byte)))
 }
 
+/// Bytes at the beginning that hold no mark, found in large steps: the first mark lies less than a step behind them.
+pub fn unmarked(bytes: &[u8]) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the only thing `unmarked_avx2` asks for is a processor that has AVX2.
+        return unsafe { unmarked_avx2(bytes) };
+    }
+    clear(bytes)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn unmarked_avx2(bytes: &[u8]) -> usize {
+    clear(bytes)
+}
+
+#[inline(always)]
+fn clear(bytes: &[u8]) -> usize {
+    const STEP: usize = 4 * BLOCK;
+    let (steps, _) = bytes.as_chunks::<STEP>();
+    let is_clear = |step: &&[u8; STEP]| {
+        step.iter()
+            .fold(0, |found, byte| found | u8::from(is_mark(*byte)))
+            == 0
+    };
+    steps.iter().take_while(is_clear).count() * STEP
+}
+
 /// Asks for the memory of a value without waiting for it.
 #[inline]
 pub fn fetch<T>(value: &T) {

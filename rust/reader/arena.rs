@@ -36,14 +36,22 @@ impl<'a> Arena<'a> {
         Span { from, to }
     }
 
-    /// A text, left where it is if that is in the chunk, else written.
-    #[inline]
-    pub fn hold(&mut self, text: &str) -> Span {
+    /// Where in the chunk a text lies, if it does.
+    pub fn place(&self, text: &str) -> Option<usize> {
         let (here, chunk) = (text.as_ptr().addr(), self.chunk.as_ptr().addr());
         let from = here.wrapping_sub(chunk);
-        match from.checked_add(text.len()) {
-            Some(to) if to <= self.chunk.len() => Span { from, to },
-            _ => self.push(text),
+        let to = from.checked_add(text.len())?;
+        (to <= self.chunk.len()).then_some(from)
+    }
+
+    /// A text, left where it is if that is in the chunk, else written.
+    pub fn hold(&mut self, text: &str) -> Span {
+        match self.place(text) {
+            Some(from) => Span {
+                from,
+                to: from + text.len(),
+            },
+            None => self.push(text),
         }
     }
 

@@ -3,12 +3,14 @@
 //! Every step answers none where the text breaks a rule of RFC 8259, or one of ours: a surrogate stands beside its other
 //! half, and a number is finite.
 
-use memchr::{memchr, memchr2};
+use memchr::memchr;
 
-use crate::unchecked::{BLOCK, is_mark, marks};
+use crate::unchecked::{BLOCK, is_mark, marks, unmarked};
 
-/// Bytes of a string that are looked at in blocks, before the search of long ones is worth its start.
+/// Bytes of a string that are looked at in blocks, before larger steps are worth their start.
 const SHORT: usize = 4 * BLOCK;
+/// A number with at most so many digits and no exponent is finite.
+const FINITE: usize = 300;
 
 /// A place in a text.
 #[derive(Clone, Copy)]
@@ -89,26 +91,30 @@ impl<'t> Cursor<'t> {
     }
 
     /// Passes over a string; whether there are escapes in it.
-    #[inline]
+    #[inline(always)]
     pub fn string(&mut self) -> Option<bool> {
-        let mut escaped = false;
         self.byte(b'"')?;
-        loop {
-            let rest = self.text.as_bytes().get(self.at..)?;
-            self.at += plain(rest)?;
-            match self.peek()? {
-                b'"' => break,
-                b'\\' => self.escape()?,
-                _ => return None,
-            }
-            escaped = true;
+        self.at += plain(self.text.as_bytes().get(self.at..)?)?;
+        if self.byte(b'"').is_some() {
+            return Some(false);
         }
-        self.at += 1;
-        Some(escaped)
+        *self = self.escaped()?;
+        Some(true)
+    }
+
+    /// Behind the string that goes on here with an escape; by value, so that whoever calls keeps its place in registers.
+    #[inline(never)]
+    fn escaped(mut self) -> Option<Self> {
+        while self.byte(b'"').is_none() {
+            self.byte(b'\\')?;
+            self.escape()?;
+            self.at += plain(self.text.as_bytes().get(self.at..)?)?;
+        }
+        Some(self)
     }
 
     fn escape(&mut self) -> Option<()> {
-        self.at += 2;
+        self.at += 1;
         match self.text.as_bytes().get(self.at - 1)? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => return Some(()),
             b'u' => {}
@@ -130,60 +136,95 @@ impl<'t> Cursor<'t> {
         hex(digits)
     }
 
-    /// Passes over a number.
+    /// Passes over a number; what its digits say.
     #[inline]
-    pub fn number(&mut self) -> Option<()> {
+    pub fn number(&mut self) -> Option<Digits> {
         let from = self.at;
-        self.at += usize::from(self.peek() == Some(b'-'));
+        let mut digits = Digits {
+            negative: self.byte(b'-').is_some(),
+            ..Digits::default()
+        };
         let zero = self.peek() == Some(b'0');
-        if self.digits()? > 1 && zero {
+        digits.count = self.digits(&mut digits.sum)?;
+        if digits.count > 1 && zero {
             return None;
         }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
+        if self.byte(b'.').is_some() {
+            digits.places = self.digits(&mut digits.sum)?;
+            digits.count += digits.places;
         }
-        let mut small = self.at - from < 300;
         if let Some(b'e' | b'E') = self.peek() {
-            (self.at, small) = (self.at + 1, false);
+            self.at += 1;
             self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
-            self.digits()?;
+            self.digits(&mut 0)?;
+            digits.count = usize::MAX;
         }
-        if small {
-            return Some(());
+        if digits.count > FINITE {
+            let value: f64 = self.since(from)?.parse().ok()?;
+            return value.is_finite().then_some(digits);
         }
-        let value: f64 = self.since(from)?.parse().ok()?;
-        value.is_finite().then_some(())
+        Some(digits)
     }
 
-    fn digits(&mut self) -> Option<usize> {
+    fn digits(&mut self, sum: &mut u64) -> Option<usize> {
         let from = self.at;
-        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            *sum = sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
             self.at += 1;
         }
         (self.at > from).then_some(self.at - from)
     }
 }
 
+/// The digits of a number as it is written.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Digits {
+    /// Whether a minus stands before them.
+    pub negative: bool,
+    /// How many there are; more than any text has where an exponent follows.
+    pub count: usize,
+    /// How many of them stand behind a point.
+    pub places: usize,
+    /// All of them as one whole number, if they are few enough to be one.
+    pub sum: u64,
+}
+
 /// Bytes before the first quote, backslash or control character of a text.
-#[inline]
+#[inline(always)]
 fn plain(text: &[u8]) -> Option<usize> {
+    match near(text) {
+        Ok(stop) => Some(stop),
+        Err(passed) => far(text, passed),
+    }
+}
+
+/// The same if it is among the first blocks, else how many bytes have none.
+#[inline(always)]
+fn near(text: &[u8]) -> Result<usize, usize> {
     let (mut passed, mut rest) = (0, text);
     while passed < SHORT {
         let Some((block, behind)) = rest.split_first_chunk() else {
-            let stop = rest.iter().position(|byte| is_mark(*byte));
-            return stop.map(|stop| passed + stop);
+            break;
         };
         let marks = marks(block);
         if marks != 0 {
-            return Some(passed + marks.trailing_zeros() as usize);
+            return Ok(passed + marks.trailing_zeros() as usize);
         }
         (passed, rest) = (passed + BLOCK, behind);
     }
-    let stop = memchr2(b'"', b'\\', rest)?;
-    let before = rest.get(..stop)?.iter();
-    let control = before.fold(false, |control, byte| control | (*byte < 0x20));
-    (!control).then_some(passed + stop)
+    Err(passed)
+}
+
+/// The same behind bytes that have none.
+#[inline(never)]
+fn far(text: &[u8], passed: usize) -> Option<usize> {
+    let passed = passed + unmarked(text.get(passed..)?);
+    let rest = text.get(passed..)?;
+    let stop = match near(rest) {
+        Ok(stop) => stop,
+        Err(near) => near + rest.get(near..)?.iter().position(|byte| is_mark(*byte))?,
+    };
+    Some(passed + stop)
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {
@@ -283,6 +324,23 @@ mod tests {
             let place = |(at, byte): (usize, &u8)| u32::from(is_mark(*byte)) << at;
             let expected: u32 = block.iter().enumerate().map(place).sum();
             assert_eq!(found, expected, "{block:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_without_marks_ends_less_than_a_step_before_the_first() {
+        for length in 0..300 {
+            for at in (0..=length).step_by(7) {
+                for mark in [b'"', b'\\', 0, 0x1f] {
+                    let mut bytes = vec![b'x'; length];
+                    bytes.iter_mut().step_by(3).for_each(|byte| *byte = 0xc3);
+                    if let Some(byte) = bytes.get_mut(at) {
+                        *byte = mark;
+                    }
+                    let sure = unmarked(&bytes);
+                    assert!((sure..sure + SHORT).contains(&at), "{at} of {length}");
+                }
+            }
         }
     }
 }

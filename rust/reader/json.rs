@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::arena::Arena;
-use super::cursor::Padded;
+use super::cursor::{Cursor, Digits, Padded};
 use super::strict::{Check, Name, Nested, classify, repeated, repeats};
 use crate::event::row::Span;
 use crate::event::{Bad, Reason};
@@ -119,33 +119,43 @@ impl<'de> Fields<'de> {
 
 /// A JSON number as a value; none if it is infinite.
 pub fn number(raw: &str) -> Option<Value<'static>> {
-    if raw == "-0" {
-        return Some(Value::Float(-0.0));
-    }
-    let whole = raw.parse().ok().map(Value::Int);
-    let whole = whole.or_else(|| raw.parse().ok().map(Value::Big));
-    whole.or_else(|| {
-        let value = short(raw).or_else(|| raw.parse().ok());
-        value
-            .filter(|value: &f64| value.is_finite())
-            .map(Value::Float)
+    let mut cursor = Cursor { text: raw, at: 0 };
+    let found = cursor.number()?;
+    let whole = cursor.at == raw.len();
+    whole.then(|| digits(&found, || Some(raw))).flatten()
+}
+
+/// The number of which these are the digits; `raw` is how it is written.
+#[inline]
+pub(super) fn digits<'l>(
+    digits: &Digits,
+    raw: impl FnOnce() -> Option<&'l str>,
+) -> Option<Value<'static>> {
+    let value = match POWERS.get(digits.places) {
+        Some(power) if digits.count <= EXACT => digits.sum as f64 / power,
+        _ => return long(raw()?),
+    };
+    Some(match (digits.places, digits.sum, digits.negative) {
+        (0, 1.., true) => Value::Int(-(digits.sum as i64)),
+        (0, _, false) => Value::Int(digits.sum as i64),
+        (_, _, negative) => Value::Float(if negative { -value } else { value }),
     })
 }
 
-/// A decimal of so few digits that both its digits and their power of ten are exact, so that one division rounds right
-/// (Clinger, How to read floating point numbers accurately, 1990).
-fn short(raw: &str) -> Option<f64> {
-    const DIGITS: usize = 15;
-    let (whole, part) = raw.split_once('.')?;
-    if whole.len() + part.len() > DIGITS {
-        return None;
-    }
-    let mut digits = whole.bytes().chain(part.bytes());
-    let digits = digits.try_fold(0u64, |sum, byte| {
-        byte.is_ascii_digit()
-            .then(|| sum * 10 + u64::from(byte - b'0'))
-    })?;
-    Some(digits as f64 / 10f64.powi(part.len() as i32))
+/// Digits of which both they and their power of ten are exact, so that one division rounds right (Clinger, How to read
+/// floating point numbers accurately, 1990).
+const EXACT: usize = 15;
+const POWERS: [f64; EXACT + 1] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
+
+fn long(raw: &str) -> Option<Value<'static>> {
+    let whole = raw.parse().ok().map(Value::Int);
+    let whole = whole.or_else(|| raw.parse().ok().map(Value::Big));
+    whole.or_else(|| {
+        let value = raw.parse().ok().filter(|value: &f64| value.is_finite());
+        value.map(Value::Float)
+    })
 }
 
 /// The fields of the object on `line`; strings of known fields are written to `arena`.

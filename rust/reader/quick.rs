@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use super::arena::Arena;
 use super::cursor::{Cursor, unescape};
-use super::json::{Field, Fields, Value, number};
+use super::json::{Field, Fields, Value, digits};
 use super::orders::Orders;
 use super::strict::MAX_KEYS;
 use super::tree::{self, Node};
@@ -53,37 +53,39 @@ pub(super) fn read<'l>(
 ) -> Option<()> {
     fields.clear();
     Quick {
-        cursor: Cursor { text: line, at: 0 },
+        line: arena.place(line),
         arena,
         habit,
         fields,
         keys: 0,
     }
-    .run()
+    .run(Cursor { text: line, at: 0 })
 }
 
+/// The cursor is not in it: a place that is handed from step to step stays in a register.
 struct Quick<'a, 'c, 'l> {
-    cursor: Cursor<'l>,
     arena: &'a mut Arena<'c>,
     habit: &'a mut Habit,
     fields: &'a mut Fields<'l>,
+    /// Where the line lies in the chunk.
+    line: Option<usize>,
     keys: usize,
 }
 
 impl<'l> Quick<'_, '_, 'l> {
-    fn run(mut self) -> Option<()> {
+    fn run(mut self, mut cursor: Cursor<'l>) -> Option<()> {
         let (mut context, mut last) = (0, START);
-        self.cursor.space();
-        self.cursor.byte(b'{')?;
-        self.cursor.space();
+        cursor.space();
+        cursor.byte(b'{')?;
+        cursor.space();
         loop {
             self.keys += 1;
-            match self.key(context, last)? {
+            match self.key(&mut cursor, context, last)? {
                 Ok(field) => {
                     if self.fields.known & field.mask() != 0 {
                         return None;
                     }
-                    let value = self.value(field)?;
+                    let value = self.value(&mut cursor, field)?;
                     self.fields.set(field, value);
                     last = field as usize;
                     if let (Field::Type, Value::Text(span)) = (field, value) {
@@ -95,40 +97,39 @@ impl<'l> Quick<'_, '_, 'l> {
                     }
                 }
                 Err(name) => {
-                    let raw = self.nested()?;
+                    let raw = self.nested(&mut cursor)?;
                     self.fields.unknown.push((Cow::Borrowed(name), raw));
                 }
             }
-            self.cursor.space();
-            if self.cursor.byte(b',').is_none() {
+            cursor.space();
+            if cursor.byte(b',').is_none() {
                 break;
             }
-            self.cursor.space();
+            cursor.space();
         }
-        self.cursor.byte(b'}')?;
-        self.cursor.space();
-        let whole = self.cursor.at == self.cursor.text.len() && self.keys <= MAX_KEYS;
+        cursor.byte(b'}')?;
+        cursor.space();
+        let whole = cursor.at == cursor.text.len() && self.keys <= MAX_KEYS;
         (whole && self.distinct()).then_some(())
     }
 
     /// The next key, a known one or its name, with the colon behind it.
-    #[inline]
-    fn key(&mut self, context: usize, last: usize) -> Option<Result<Field, &'l str>> {
+    #[inline(always)]
+    fn key(
+        &mut self,
+        cursor: &mut Cursor<'l>,
+        context: usize,
+        last: usize,
+    ) -> Option<Result<Field, &'l str>> {
         let expected = self.habit.after.get_mut(context)?.get_mut(last)?;
         if let Some(field) = *expected
-            && field.quoted().is_some_and(|key| self.cursor.padded(key))
+            && field.quoted().is_some_and(|key| cursor.padded(key))
         {
-            self.cursor.space();
+            cursor.space();
             return Some(Ok(field));
         }
-        let from = self.cursor.at + 1;
-        if self.cursor.string()? {
-            return None;
-        }
-        let name = self.cursor.text.get(from..self.cursor.at - 1)?;
-        self.cursor.space();
-        self.cursor.byte(b':')?;
-        self.cursor.space();
+        let (name, behind) = other_key(*cursor)?;
+        *cursor = behind;
         let field = Field::named(name);
         if field.is_some() {
             *expected = field;
@@ -137,57 +138,62 @@ impl<'l> Quick<'_, '_, 'l> {
     }
 
     /// The value of a known field.
-    #[inline]
-    fn value(&mut self, field: Field) -> Option<Value<'l>> {
-        let (from, first) = (self.cursor.at, self.cursor.peek()?);
+    #[inline(always)]
+    fn value(&mut self, cursor: &mut Cursor<'l>, field: Field) -> Option<Value<'l>> {
+        let (from, first) = (cursor.at, cursor.peek()?);
         if first == b'"' && !matches!(field, Field::Offered | Field::Messages) {
-            return self.text().map(Value::Text);
+            return self.text(cursor).map(Value::Text);
         }
         match (field, first) {
-            (_, b'n') => self.cursor.word("null").map(|()| Value::Null),
+            (_, b'n') => cursor.word("null").map(|()| Value::Null),
             (Field::Offered, b'[') => {
                 let known = !self.habit.offered.is_empty();
-                if known && self.cursor.word(&self.habit.offered).is_some() {
-                    return self.cursor.since(from).map(Value::Raw);
+                if known && cursor.word(&self.habit.offered).is_some() {
+                    return cursor.since(from).map(Value::Raw);
                 }
                 let keys = self.keys;
-                let raw = self.nested()?;
+                let raw = self.nested(cursor)?;
                 if self.keys == keys {
                     self.habit.offered.clear();
                     self.habit.offered.push_str(raw);
                 }
                 Some(Value::Raw(raw))
             }
-            (Field::Messages, b'[') => self.nested().map(Value::Raw),
+            (Field::Messages, b'[') => self.nested(cursor).map(Value::Raw),
             (Field::Offered | Field::Messages, _) => None,
-            (_, b't') => self.cursor.word("true").map(|()| Value::Bool(true)),
-            (_, b'f') => self.cursor.word("false").map(|()| Value::Bool(false)),
+            (_, b't') => cursor.word("true").map(|()| Value::Bool(true)),
+            (_, b'f') => cursor.word("false").map(|()| Value::Bool(false)),
             _ => {
-                self.cursor.number()?;
-                number(self.cursor.since(from)?)
+                let mut behind = *cursor;
+                let found = behind.number()?;
+                *cursor = behind;
+                digits(&found, || cursor.since(from))
             }
         }
     }
 
-    #[inline]
-    fn text(&mut self) -> Option<Span> {
-        let from = self.cursor.at + 1;
-        let escaped = self.cursor.string()?;
-        let raw = self.cursor.text.get(from..self.cursor.at - 1)?;
-        if !escaped {
-            return Some(self.arena.hold(raw));
+    #[inline(always)]
+    fn text(&mut self, cursor: &mut Cursor<'l>) -> Option<Span> {
+        let from = cursor.at + 1;
+        let escaped = cursor.string()?;
+        let to = cursor.at - 1;
+        if let (Some(line), false) = (self.line, escaped) {
+            let (from, to) = (line + from, line + to);
+            return Some(Span { from, to });
         }
-        let end = self.arena.end();
+        let (raw, end) = (cursor.text.get(from..to)?, self.arena.end());
         unescape(raw, self.arena.more)?;
         Some(self.arena.since(end))
     }
 
     /// Any value as written.
-    fn nested(&mut self) -> Option<&'l str> {
-        let from = self.cursor.at;
+    #[inline(always)]
+    fn nested(&mut self, cursor: &mut Cursor<'l>) -> Option<&'l str> {
+        let (from, mut behind) = (cursor.at, *cursor);
         let Habit { nodes, orders, .. } = &mut *self.habit;
-        tree::pass(&mut self.cursor, nodes, orders, &mut self.keys)?;
-        self.cursor.since(from)
+        tree::pass(&mut behind, nodes, orders, &mut self.keys)?;
+        *cursor = behind;
+        cursor.since(from)
     }
 
     /// Whether the unknown keys differ.
@@ -199,10 +205,24 @@ impl<'l> Quick<'_, '_, 'l> {
     }
 }
 
+/// The name of a key that was not expected, and the place behind its colon.
+#[inline(never)]
+fn other_key(mut cursor: Cursor<'_>) -> Option<(&str, Cursor<'_>)> {
+    let from = cursor.at + 1;
+    if cursor.string()? {
+        return None;
+    }
+    let name = cursor.text.get(from..cursor.at - 1)?;
+    cursor.space();
+    cursor.byte(b':')?;
+    cursor.space();
+    Some((name, cursor))
+}
+
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
-    use super::super::json::scan;
+    use super::super::json::{number, scan};
     use super::*;
 
     /// Fields with their texts, and the unknown ones.
@@ -347,9 +367,41 @@ mod tests {
                 .map(|_| char::from(b'0' + random(10) as u8))
                 .collect();
             let (whole, part) = digits.split_at(random(digits.len()));
+            let whole = whole.trim_start_matches('0');
             let text = format!("{}{whole}.{part}", if whole.is_empty() { "0" } else { "" });
-            let expected: f64 = text.parse().unwrap();
-            assert_eq!(number(&text), Some(Value::Float(expected)), "{text}");
+            for text in [format!("-{text}"), text] {
+                let expected: f64 = text.parse().unwrap();
+                let Some(Value::Float(found)) = number(&text) else {
+                    panic!("{text} is no decimal");
+                };
+                assert_eq!(found.to_bits(), expected.to_bits(), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_exact_up_to_64_bits() {
+        let mut random = crate::dice::dice(8);
+        for _ in 0..100_000 {
+            let (first, count) = (1 + random(9), random(20));
+            let digits = (0..count).map(|_| char::from(b'0' + random(10) as u8));
+            let text = format!("{first}{}", digits.collect::<String>());
+            for text in [format!("-{text}"), text] {
+                let whole = text.parse().ok().map(Value::Int);
+                let big = || text.parse().ok().map(Value::Big);
+                let float = || text.parse().ok().map(Value::Float);
+                assert_eq!(number(&text), whole.or_else(big).or_else(float), "{text}");
+            }
+        }
+        for (text, expected) in [
+            ("0", Some(Value::Int(0))),
+            ("-0", Some(Value::Float(-0.0))),
+            ("01", None),
+            ("1 ", None),
+            ("+1", None),
+            ("", None),
+        ] {
+            assert_eq!(number(text), expected, "{text}");
         }
     }
 }

@@ -307,7 +307,7 @@ impl Scan<'_, '_> {
             b't' => self.cursor.word("true").map(|()| Shape::Bool(true)),
             b'f' => self.cursor.word("false").map(|()| Shape::Bool(false)),
             b'n' => self.cursor.word("null").map(|()| Shape::Null),
-            _ => self.cursor.number().map(|()| Shape::Number),
+            _ => self.cursor.number().map(|_| Shape::Number),
         };
         self.push(shape?, from);
         Some(())
