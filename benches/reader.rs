@@ -293,6 +293,7 @@ fn run<B: Send>(
     let mut sum = Found::default();
     fan::ordered(
         workers,
+        input::packed(path),
         move || pieces.next_piece().ok().flatten(),
         |done| {
             let (found, _) = done?;

@@ -19,19 +19,21 @@ type Draw<'a, I> = Box<dyn FnMut() -> Option<I> + Send + 'a>;
 
 /// Runs workers on the items of `draw`; `consume` sees every result in order, on the calling thread.
 ///
-/// A single worker does not wait for its items: another thread draws ahead. `idle` is called while waiting and may stop
-/// everything. Returns when all threads have ended.
+/// With `ahead` another thread draws, which pays where an item is as much work to draw as to work on, or its maker has
+/// much in the cache that it needs for the next one; so it does for a single worker, which does not wait for its items
+/// then. `idle` is called while waiting and may stop everything. Returns when all threads have ended.
 pub fn ordered<I: Send, O: Send, W: FnMut(I) -> O + Send>(
     workers: Vec<W>,
+    ahead: bool,
     draw: impl FnMut() -> Option<I> + Send,
     mut consume: impl FnMut(O) -> Result<()>,
     mut idle: impl FnMut() -> Result<()>,
 ) -> Result<()> {
     thread::scope(|scope| {
         let mut draw: Draw<'_, I> = Box::new(draw);
-        if workers.len() == 1 {
-            let (ahead, items) = sync_channel(QUEUE);
-            scope.spawn(move || while draw().is_some_and(|item| ahead.send(item).is_ok()) {});
+        if ahead || workers.len() == 1 {
+            let (drawn, items) = sync_channel(QUEUE);
+            scope.spawn(move || while draw().is_some_and(|item| drawn.send(item).is_ok()) {});
             draw = Box::new(move || items.recv().ok());
         }
         let draw = Arc::new(Mutex::new(Some(draw)));
@@ -97,14 +99,15 @@ mod tests {
 
     #[test]
     fn results_come_in_order_from_any_number_of_workers() {
-        for threads in 1..5 {
+        for threads in 2..10 {
+            let (threads, ahead) = (threads / 2, threads % 2 > 0);
             let workers = (0..threads).map(|_| |item: u64| item * item).collect();
             let (mut seen, mut items) = (Vec::new(), 0..100);
             let collect = |item| {
                 seen.push(item);
                 Ok(())
             };
-            ordered(workers, || items.next(), collect, || Ok(())).unwrap();
+            ordered(workers, ahead, || items.next(), collect, || Ok(())).unwrap();
             assert_eq!(seen, (0..100).map(|item| item * item).collect::<Vec<_>>());
         }
     }
@@ -128,19 +131,20 @@ mod tests {
 
     #[test]
     fn an_error_of_the_consumer_stops_an_endless_source() {
-        for threads in 1..4 {
-            let workers = vec![|item: u64| item; threads];
-            let stopped = ordered(workers, || Some(1), |_| Err(Error::Interrupted), || Ok(()));
+        for threads in 2..8 {
+            let (workers, ahead) = (vec![|item: u64| item; threads / 2], threads % 2 > 0);
+            let stop = |_| Err(Error::Interrupted);
+            let stopped = ordered(workers, ahead, || Some(1), stop, || Ok(()));
             assert!(matches!(stopped, Err(Error::Interrupted)));
         }
     }
 
     #[test]
     fn a_worker_that_fails_ends_the_others_and_is_told() {
-        for threads in 1..4 {
-            let workers = vec![|item: u64| assert!(item < 10); threads];
-            let mut items = 0..;
-            let run = || ordered(workers, || items.next(), |()| Ok(()), || Ok(()));
+        for threads in 2..8 {
+            let workers = vec![|item: u64| assert!(item < 10); threads / 2];
+            let (mut items, ahead) = (0.., threads % 2 > 0);
+            let run = || ordered(workers, ahead, || items.next(), |()| Ok(()), || Ok(()));
             assert!(matches!(
                 crate::error::guarded(run),
                 Err(Error::Internal(_))

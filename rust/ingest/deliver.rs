@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::reader::array::Array;
 use crate::reader::chunk::Work;
 use crate::reader::csv::{Csv, Header};
-use crate::reader::input::{self, Input, Mark};
+use crate::reader::input::{self, Input, Mark, named, packed};
 use crate::reader::lines::Pieces;
 use crate::reader::records::{Batch, Records, Split};
 use crate::reader::table::Rows;
@@ -75,7 +75,7 @@ pub(super) fn deliver<'a>(planned: Planned, options: &'a Options) -> Result<Opti
 
 /// The byte between the fields of a file with this name, if it is a table in text.
 fn comma(path: &Path) -> Option<u8> {
-    let stem = if named(path, "gz") || named(path, "zst") {
+    let stem = if packed(path) {
         path.with_extension("")
     } else {
         path.to_owned()
@@ -83,11 +83,6 @@ fn comma(path: &Path) -> Option<u8> {
     let commas = [("csv", b','), ("tsv", b'\t')];
     let fits = commas.into_iter().find(|(ending, _)| named(&stem, ending));
     fits.map(|(_, comma)| comma)
-}
-
-fn named(path: &Path, ending: &str) -> bool {
-    path.extension()
-        .is_some_and(|end| end.eq_ignore_ascii_case(ending))
 }
 
 /// The columns of a table in text; none yet in a file that ends before its first line does.

@@ -12,7 +12,7 @@ use crate::event::row::{Impression, Key};
 use crate::fan;
 use crate::join::{AHEAD, Fate};
 use crate::reader::chunk::{self, Line, Parsed, What};
-use crate::reader::input::{Input, Mark, STDIN};
+use crate::reader::input::{Input, Mark, STDIN, packed};
 use crate::reader::line::{Parser, Row};
 use crate::store::facts::Lineage;
 use crate::store::ledger::Torn;
@@ -56,6 +56,7 @@ impl Run<'_> {
                 open: before.is_some_and(|source| source.open),
             }
         };
+        let ahead = plan.iter().any(|(path, _)| packed(path));
         let mut plan = plan
             .into_iter()
             .map(planned)
@@ -105,6 +106,7 @@ impl Run<'_> {
         let mut last = Instant::now();
         fan::ordered(
             (0..options.threads.max(1)).map(worker).collect(),
+            ahead,
             draw,
             |item| {
                 self.take(item)?;

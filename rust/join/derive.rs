@@ -110,6 +110,7 @@ pub fn derive(
     let tick = RefCell::new(tick);
     fan::ordered(
         vec![see; threads],
+        false,
         || stretches.next(),
         |stretch| {
             (tick.borrow_mut())()?;

@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 /// Standard input.
 pub const STDIN: &str = "-";
 const BUFFER: usize = 128 << 10;
+const GZIP: &str = "gz";
+const ZSTD: &str = "zst";
 
 /// How far a file was read, and how to recognise it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +80,17 @@ impl<R: Read> Read for Tallied<R> {
         }
         Ok(read)
     }
+}
+
+/// Whether the name of a file has this ending.
+pub fn named(path: &Path, ending: &str) -> bool {
+    path.extension()
+        .is_some_and(|end| end.eq_ignore_ascii_case(ending))
+}
+
+/// Whether a file is compressed, by its name.
+pub fn packed(path: &Path) -> bool {
+    named(path, GZIP) || named(path, ZSTD)
 }
 
 /// Whether the file is what it was when it was read, by its size, time of change and inode.
@@ -208,11 +221,7 @@ impl Input {
             },
         );
         let begin = raw.fill_buf().map_err(Error::io(path))?;
-        let named = |ending: &str| {
-            path.extension()
-                .is_some_and(|end| end.eq_ignore_ascii_case(ending))
-        };
-        let empty = begin.is_empty() && (named("gz") || named("zst"));
+        let empty = begin.is_empty() && packed(path);
         if empty && !salvage {
             return Err(Error::Corrupt {
                 path: path.display().to_string(),
@@ -233,9 +242,9 @@ impl Input {
         };
         let inner: Box<dyn Read + Send> = if empty {
             return Ok(input);
-        } else if begin.starts_with(&[0x1f, 0x8b]) || named("gz") {
+        } else if begin.starts_with(&[0x1f, 0x8b]) || named(path, GZIP) {
             Box::new(Members::new(raw))
-        } else if begin.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || named("zst") {
+        } else if begin.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || named(path, ZSTD) {
             Box::new(zstd::Decoder::with_buffer(raw).map_err(Error::io(path))?)
         } else {
             (input.compressed, input.source) = (false, Box::new(raw));
