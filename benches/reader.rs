@@ -220,17 +220,23 @@ fn columns(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
             let utf8 = |_| Fault::Value("a chunk is not UTF-8".to_owned());
             let chunk = simdutf8::basic::from_utf8(&bytes).map_err(utf8)?;
             let mut read = json::Fields::default();
-            let (mut from, ends) = (0, memchr::memchr_iter(b'\n', chunk.as_bytes()));
+            let mut rest = chunk;
             more.clear();
-            for to in ends {
-                let line = chunk.get(from..to).unwrap_or_default();
+            while !rest.is_empty() {
                 let mut arena = Arena {
                     chunk,
                     more: &mut more,
                 };
-                let fault = |bad: Bad| Fault::Value(bad.message);
-                parser.read(line, &mut read, &mut arena).map_err(fault)?;
-                from = to + 1;
+                let mut length = parser.next(rest, &mut read, &mut arena);
+                if length.is_none() {
+                    let line = rest.split('\n').next().unwrap_or_default();
+                    let fault = |bad: Bad| Fault::Value(bad.message);
+                    parser.read(line, &mut read, &mut arena).map_err(fault)?;
+                    length = Some(line.len());
+                }
+                rest = length
+                    .and_then(|length| rest.get(length + 1..))
+                    .unwrap_or_default();
                 fields.push(&read, arena.texts());
                 if let Value::Text(span) = read.get(Field::Response) {
                     found.text += arena.texts().of(span).len();

@@ -3,7 +3,7 @@
 //!
 //! The same on every run. `UNSKEW_FUZZ` says how many executions; a tenth of the default is enough in a debug build.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use unskew::key::Secret;
 use unskew::reader::arena::Arena;
 use unskew::reader::chunk::{What, Work, parse};
 use unskew::reader::json::{self, Field, Fields, Value};
-use unskew::reader::line::Parser;
+use unskew::reader::line::{Parser, Row};
 use unskew::reader::lines::Piece;
 use unskew::store::{ledger, load, part};
 
@@ -114,14 +114,39 @@ fn agreed(parser: &mut Parser, line: &str) {
     assert_eq!(ours, theirs, "{line}");
 }
 
+/// What a line is among others is what it is alone.
+fn alike(parser: &mut Parser, among: &What, line: &str) {
+    let (fields, mut more) = (&mut Fields::default(), "s".to_owned());
+    let alone = parser.parse(line, fields, &mut Arena::writing(&mut more));
+    let content = |row: &Row| match row {
+        Row::Impression(row) => row.content,
+        Row::Feedback(row) => row.content,
+    };
+    match (among, alone) {
+        (What::Row(among), Ok(alone)) => assert_eq!(content(among), content(&alone), "{line}"),
+        (What::Bad(bad), Err(alone)) if bad.reason != Reason::Nul => {
+            assert_eq!(
+                (bad.reason, &bad.message),
+                (alone.reason, &alone.message),
+                "{line}"
+            );
+        }
+        (What::Bad(bad), _) => assert!(bad.reason == Reason::Nul, "{line}"),
+        (What::Blank, alone) => assert!(alone.is_err(), "{line}"),
+        (among, alone) => panic!("{among:?}, but {alone:?}: {line}"),
+    }
+}
+
 #[test]
 fn mutated_logs_are_accounted_for_line_by_line() {
     let (mut mutator, mut parser) = (Mutator(0x9E37_79B9_7F4A_7C15), Parser::new(secret(), "s"));
     let (mut rows, mut refused) = (0_u64, 0_u64);
     for round in 0..executions(940) {
-        let mut bytes = LINES[round % LINES.len()].as_bytes().to_vec();
+        let two = [round, round / LINES.len()].map(|line| LINES[line % LINES.len()]);
+        let mut bytes = two.join("\n").into_bytes();
         mutator.mutate(&mut bytes);
-        let (terminated, length) = (mutator.below(8) > 0, bytes.len());
+        let ended = bytes.last().is_none_or(|last| *last == b'\n');
+        let (terminated, length) = (ended || mutator.below(8) > 0, bytes.len());
         if terminated {
             bytes.push(b'\n');
         }
@@ -148,6 +173,12 @@ fn mutated_logs_are_accounted_for_line_by_line() {
         }
         for line in &parsed.lines {
             let from = (line.offset - 5) as usize;
+            let alone = &text[from..from + line.length as usize];
+            if let Ok(alone) = std::str::from_utf8(alone)
+                && !line.open
+            {
+                alike(&mut parser, &line.what, alone);
+            }
             match &line.what {
                 What::Row(_) => {
                     rows += 1;

@@ -116,8 +116,18 @@ impl Parsed {
 
 /// Parses a piece of the namespace `source`.
 pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
-    let (batch, header, first) = match work {
-        Work::Lines(piece) => (cut(piece), None, false),
+    let mut cut = None; // text offset of lines that are not told apart yet
+    let (batch, header, mut first) = match work {
+        Work::Lines(Piece::Lines { offset, bytes, .. }) => {
+            let records = Vec::new();
+            cut = Some(offset);
+            (Batch { bytes, records }, None, false)
+        }
+        Work::Lines(Piece::TooLong {
+            offset,
+            length,
+            terminated,
+        }) => (skipped(offset, length, terminated), None, false),
         Work::Objects(batch) => (batch, None, false),
         Work::Cells(batch, header, first) => (batch, Some(header), first),
     };
@@ -138,9 +148,29 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
         &bytes
     };
     let (mut object, mut fields) = (Vec::new(), Fields::default());
-    let mut lines: Vec<Line> = Vec::with_capacity(batch.records.len());
-    for (at, mut record) in batch.records.into_iter().enumerate() {
-        let fault = record.fault.take();
+    let expected = cut.map_or(batch.records.len(), |_| held.len() / SHORT);
+    let mut lines: Vec<Line> = Vec::with_capacity(expected);
+    let (mut records, mut behind) = (batch.records.into_iter(), 0);
+    loop {
+        let mut arena = Arena {
+            chunk: &chunk,
+            more: &mut more,
+        };
+        let (start, mut read) = (arena.end(), false);
+        let next = if let Some(offset) = cut {
+            let from = behind;
+            let rest = chunk.get(from..);
+            let length = rest.and_then(|rest| parser.next(rest, &mut fields, &mut arena));
+            read = length.is_some();
+            let length = length.or_else(|| memchr::memchr(b'\n', held.get(from..)?));
+            let to = length.map_or(held.len(), |length| from + length);
+            behind = to + 1;
+            (from < held.len()).then(|| between(offset + from as u64, from, to, to < held.len()))
+        } else {
+            records.next()
+        };
+        let Some(mut record) = next else { break };
+        let (fault, names) = (record.fault.take(), std::mem::take(&mut first));
         let to = record.from.saturating_add(record.length as usize);
         let line = held.get(record.from..to).unwrap_or_default();
         let (before, count) = (
@@ -164,16 +194,24 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
                 what,
             });
         };
-        let arena = Arena {
-            chunk: &chunk,
-            more: &mut more,
-        };
         match (fault, &header) {
             (Some(bad), _) => give(UNMAPPED, What::Bad(bad)),
+            (None, None) if read => {
+                let text = chunk.get(record.from..to).unwrap_or_default();
+                let row = if text.len() > MAX_LINE {
+                    Err(too_long())
+                } else {
+                    parser.row(text, &mut fields, arena.again())
+                };
+                if row.is_err() {
+                    arena.back_to(start);
+                }
+                give(UNMAPPED, row.map_or_else(What::Bad, What::Row));
+            }
             (None, Some(_)) if !record.whole => {
                 give(UNMAPPED, What::Bad(Bad::new(Reason::Torn, "", UNENDED)));
             }
-            (None, Some(_)) if first && at == 0 => give(UNMAPPED, What::Header),
+            (None, Some(_)) if names => give(UNMAPPED, What::Header),
             (None, Some(header)) => {
                 cells(parser, header, line, &mut object, arena, &mut give);
             }
@@ -201,45 +239,30 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
     }
 }
 
-/// What lies between newlines.
-fn cut(piece: Piece) -> Batch {
-    let record = |offset, length, from, whole| Record {
+/// A line by its text offset and where its bytes are; only the last one may lack its newline.
+fn between(offset: u64, from: usize, to: usize, newline: bool) -> Record {
+    Record {
         offset,
-        length,
+        length: (to - from) as u64,
         from,
-        newline: whole,
-        whole,
-        open: !whole,
+        newline,
+        whole: newline,
+        open: !newline,
         fault: None,
-    };
-    let (offset, bytes, terminated) = match piece {
-        Piece::Lines {
-            offset,
-            bytes,
-            terminated,
-        } => (offset, bytes, terminated),
-        Piece::TooLong {
-            offset,
-            length,
-            terminated,
-        } => {
-            let fault = Some(too_long());
-            let record = record(offset, length, 0, terminated);
-            return Batch {
-                bytes: Vec::new(),
-                records: vec![Record { fault, ..record }],
-            };
-        }
-    };
-    let mut records = Vec::with_capacity(bytes.len() / SHORT);
-    let mut from = 0;
-    let ends = memchr::memchr_iter(b'\n', &bytes).map(|at| (at, true));
-    for (to, whole) in ends.chain((!terminated).then_some((bytes.len(), false))) {
-        let length = (to - from) as u64;
-        records.push(record(offset + from as u64, length, from, whole));
-        from = to + 1;
     }
-    Batch { bytes, records }
+}
+
+/// A line that is too long to be held.
+fn skipped(offset: u64, length: u64, newline: bool) -> Batch {
+    let record = Record {
+        length,
+        fault: Some(too_long()),
+        ..between(offset, 0, 0, newline)
+    };
+    Batch {
+        bytes: Vec::new(),
+        records: vec![record],
+    }
 }
 
 /// A record of a CSV file as the object that it stands for.

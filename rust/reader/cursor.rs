@@ -19,6 +19,8 @@ pub(super) struct Cursor<'t> {
     pub text: &'t str,
     /// The next byte.
     pub at: usize,
+    /// Whether a newline was passed over.
+    pub crossed: bool,
 }
 
 /// A short text that is compared in one step.
@@ -42,6 +44,15 @@ impl Padded {
 }
 
 impl<'t> Cursor<'t> {
+    /// The first place in a text.
+    pub fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            at: 0,
+            crossed: false,
+        }
+    }
+
     /// The next byte.
     #[inline]
     pub fn peek(&self) -> Option<u8> {
@@ -57,9 +68,24 @@ impl<'t> Cursor<'t> {
     /// Passes over white space.
     #[inline]
     pub fn space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+        while let Some(byte @ (b' ' | b'\t' | b'\n' | b'\r')) = self.peek() {
+            self.crossed |= byte == b'\n';
             self.at += 1;
         }
+    }
+
+    /// Whether only white space comes.
+    pub fn is_last(mut self) -> bool {
+        self.space();
+        self.at == self.text.len()
+    }
+
+    /// Passes over white space to the end of a line, if that is all that comes, and no line has ended before.
+    pub fn line_end(mut self) -> Option<usize> {
+        while let Some(b' ' | b'\t' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+        (!self.crossed && matches!(self.peek(), None | Some(b'\n'))).then_some(self.at)
     }
 
     /// Passes over `byte`.
@@ -272,7 +298,7 @@ mod tests {
 
     /// The string at the beginning of a text, without escapes, and where it ends.
     fn string(text: &str) -> Option<(String, usize)> {
-        let mut cursor = Cursor { text, at: 0 };
+        let mut cursor = Cursor::new(text);
         let escaped = cursor.string()?;
         let raw = text.get(1..cursor.at - 1)?;
         assert_eq!(escaped, raw.contains('\\'));

@@ -119,7 +119,7 @@ impl<'de> Fields<'de> {
 
 /// A JSON number as a value; none if it is infinite.
 pub fn number(raw: &str) -> Option<Value<'static>> {
-    let mut cursor = Cursor { text: raw, at: 0 };
+    let mut cursor = Cursor::new(raw);
     let found = cursor.number()?;
     let whole = cursor.at == raw.len();
     whole.then(|| digits(&found, || Some(raw))).flatten()

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::arena::Arena;
+use super::cursor::Cursor;
 use super::json::{Field, Fields, Value, raw_of, scan};
 use super::quick::{self, Habit};
 use super::rows::Line;
@@ -118,7 +119,8 @@ impl Parser {
         arena: &mut Arena<'_>,
     ) -> Result<Row, Bad> {
         let start = arena.end();
-        let row = self.row(line, fields, arena.again());
+        let read = self.read(line, fields, arena);
+        let row = read.and_then(|()| self.row(line, fields, arena.again()));
         if row.is_err() {
             arena.back_to(start);
         }
@@ -133,20 +135,41 @@ impl Parser {
         arena: &mut Arena<'_>,
     ) -> Result<(), Bad> {
         let start = arena.end();
-        if quick::read(line, fields, arena, &mut self.habit).is_none() {
+        let found = quick::read(line, fields, arena, &mut self.habit);
+        if !found.is_some_and(Cursor::is_last) {
             arena.back_to(start);
             *fields = scan(line, arena)?;
         }
         Ok(())
     }
 
-    fn row<'l>(
+    /// Reads the canonical line that `text` begins with to `fields`, if it is an ordinary one; its length without the
+    /// newline, which nobody had to look for. None says nothing about a line.
+    #[inline]
+    pub fn next<'l>(
+        &mut self,
+        text: &'l str,
+        fields: &mut Fields<'l>,
+        arena: &mut Arena<'_>,
+    ) -> Option<usize> {
+        if self.mapping.is_some() {
+            return None;
+        }
+        let start = arena.end();
+        let found = quick::read(text, fields, arena, &mut self.habit).and_then(Cursor::line_end);
+        if found.is_none() {
+            arena.back_to(start);
+        }
+        found
+    }
+
+    /// The row on a canonical `line` that was read to `fields`; the texts of a refused one stay in `arena`.
+    pub fn row<'l>(
         &mut self,
         line: &'l str,
         fields: &mut Fields<'l>,
-        mut arena: Arena<'_>,
+        arena: Arena<'_>,
     ) -> Result<Row, Bad> {
-        self.read(line, fields, &mut arena)?;
         let kind = match fields.get(Field::Type) {
             Value::Text(span) => arena.texts().of(span),
             Value::Absent | Value::Null => return Err(missing(Field::Type)),

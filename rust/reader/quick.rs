@@ -44,22 +44,22 @@ impl Default for Habit {
     }
 }
 
-/// Reads the object on `line` to `fields`; without an answer they are of no use.
+/// Reads the object that `text` begins with to `fields`; the place behind it. Without an answer they are of no use.
 pub(super) fn read<'l>(
-    line: &'l str,
+    text: &'l str,
     fields: &mut Fields<'l>,
     arena: &mut Arena<'_>,
     habit: &mut Habit,
-) -> Option<()> {
+) -> Option<Cursor<'l>> {
     fields.clear();
     Quick {
-        line: arena.place(line),
+        text: arena.place(text),
         arena,
         habit,
         fields,
         keys: 0,
     }
-    .run(Cursor { text: line, at: 0 })
+    .run(Cursor::new(text))
 }
 
 /// The cursor is not in it: a place that is handed from step to step stays in a register.
@@ -67,13 +67,13 @@ struct Quick<'a, 'c, 'l> {
     arena: &'a mut Arena<'c>,
     habit: &'a mut Habit,
     fields: &'a mut Fields<'l>,
-    /// Where the line lies in the chunk.
-    line: Option<usize>,
+    /// Where the text lies in the chunk.
+    text: Option<usize>,
     keys: usize,
 }
 
 impl<'l> Quick<'_, '_, 'l> {
-    fn run(mut self, mut cursor: Cursor<'l>) -> Option<()> {
+    fn run(mut self, mut cursor: Cursor<'l>) -> Option<Cursor<'l>> {
         let (mut context, mut last) = (0, START);
         cursor.space();
         cursor.byte(b'{')?;
@@ -108,9 +108,7 @@ impl<'l> Quick<'_, '_, 'l> {
             cursor.space();
         }
         cursor.byte(b'}')?;
-        cursor.space();
-        let whole = cursor.at == cursor.text.len() && self.keys <= MAX_KEYS;
-        (whole && self.distinct()).then_some(())
+        (self.keys <= MAX_KEYS && self.distinct()).then_some(cursor)
     }
 
     /// The next key, a known one or its name, with the colon behind it.
@@ -177,8 +175,8 @@ impl<'l> Quick<'_, '_, 'l> {
         let from = cursor.at + 1;
         let escaped = cursor.string()?;
         let to = cursor.at - 1;
-        if let (Some(line), false) = (self.line, escaped) {
-            let (from, to) = (line + from, line + to);
+        if let (Some(text), false) = (self.text, escaped) {
+            let (from, to) = (text + from, text + to);
             return Some(Span { from, to });
         }
         let (raw, end) = (cursor.text.get(from..to)?, self.arena.end());
@@ -256,7 +254,8 @@ mod tests {
                 more: &mut more,
             };
             let mine = read(line, &mut fields, &mut arena, habit);
-            let mine = mine.map(|()| said(&fields, &arena));
+            let mine = mine.filter(|cursor| cursor.is_last());
+            let mine = mine.map(|_| said(&fields, &arena));
             found = mine.is_some();
             assert!(mine.is_none() || mine == theirs.clone().ok(), "{line}");
         }

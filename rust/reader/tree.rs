@@ -87,7 +87,7 @@ pub fn grow(text: &str, nodes: &mut Vec<Node>) -> bool {
 
 /// The same, among texts that write their keys in the same orders.
 pub fn grow_among(text: &str, nodes: &mut Vec<Node>, orders: &mut Orders) -> bool {
-    let mut cursor = Cursor { text, at: 0 };
+    let mut cursor = Cursor::new(text);
     cursor.space();
     let whole = grown(&mut cursor, nodes, orders, (0, &mut 0));
     cursor.space();
