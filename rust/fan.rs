@@ -19,11 +19,12 @@ type Draw<'a, I> = Box<dyn FnMut() -> Option<I> + Send + 'a>;
 
 /// Runs workers on the items of `draw`; `consume` sees every result in order, on the calling thread.
 ///
-/// With `ahead` another thread draws, which pays where an item is as much work to draw as to work on, or its maker has
-/// much in the cache that it needs for the next one; so it does for a single worker, which does not wait for its items
-/// then. `idle` is called while waiting and may stop everything. Returns when all threads have ended.
+/// With `ahead` the last worker draws for the others instead, which pays where an item is as much work to draw as to work
+/// on, and whoever draws it has in the cache what the next one needs. A single worker does not wait for its items:
+/// another thread draws ahead. `idle` is called while waiting and may stop everything. Returns when all threads have
+/// ended.
 pub fn ordered<I: Send, O: Send, W: FnMut(I) -> O + Send>(
-    workers: Vec<W>,
+    mut workers: Vec<W>,
     ahead: bool,
     draw: impl FnMut() -> Option<I> + Send,
     mut consume: impl FnMut(O) -> Result<()>,
@@ -31,6 +32,9 @@ pub fn ordered<I: Send, O: Send, W: FnMut(I) -> O + Send>(
 ) -> Result<()> {
     thread::scope(|scope| {
         let mut draw: Draw<'_, I> = Box::new(draw);
+        if ahead && workers.len() > 1 {
+            workers.pop();
+        }
         if ahead || workers.len() == 1 {
             let (drawn, items) = sync_channel(QUEUE);
             scope.spawn(move || while draw().is_some_and(|item| drawn.send(item).is_ok()) {});
