@@ -227,16 +227,16 @@ fn columns(path: &Path, threads: usize) -> Result<Found, Box<dyn Error>> {
                     chunk,
                     more: &mut more,
                 };
-                let mut length = parser.next(rest, &mut read, &mut arena);
-                if length.is_none() {
-                    let line = rest.split('\n').next().unwrap_or_default();
-                    let fault = |bad: Bad| Fault::Value(bad.message);
-                    parser.read(line, &mut read, &mut arena).map_err(fault)?;
-                    length = Some(line.len());
-                }
-                rest = length
-                    .and_then(|length| rest.get(length + 1..))
-                    .unwrap_or_default();
+                let length = match parser.next(rest, &mut read, &mut arena) {
+                    Some(length) => length,
+                    None => {
+                        let line = rest.split('\n').next().unwrap_or_default();
+                        let fault = |bad: Bad| Fault::Value(bad.message);
+                        parser.read(line, &mut read, &mut arena).map_err(fault)?;
+                        line.len()
+                    }
+                };
+                rest = rest.get(length + 1..).unwrap_or_default();
                 fields.push(&read, arena.texts());
                 if let Value::Text(span) = read.get(Field::Response) {
                     found.text += arena.texts().of(span).len();

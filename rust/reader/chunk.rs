@@ -158,6 +158,7 @@ pub fn parse(parser: &mut Parser, source: &str, work: Work) -> Parsed {
         };
         let (start, mut read) = (arena.end(), false);
         let next = if let Some(offset) = cut {
+            // Reading an ordinary line finds its end; that of any other is looked for.
             let from = behind;
             let rest = chunk.get(from..);
             let length = rest.and_then(|rest| parser.next(rest, &mut fields, &mut arena));
