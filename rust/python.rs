@@ -68,6 +68,15 @@ fn json(document: &impl Serialize) -> Result<String> {
     serde_json::to_string(document).map_err(|error| Error::Value(error.to_string()))
 }
 
+/// What long work without Python comes to, as JSON; the memory that it has freed goes back to the system.
+fn done<T: Serialize>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> Result<String> {
+    py.detach(|| {
+        let outcome = guarded(|| json(&work()?));
+        give_back();
+        outcome
+    })
+}
+
 /// Read logs into a store, in one commit or not at all; returns the report as JSON.
 #[pyfunction]
 #[pyo3(signature = (
@@ -128,11 +137,7 @@ fn ingest(
             told.map_err(|error| keep(&raised, error))
         })
     };
-    let outcome = py.detach(|| {
-        let outcome = guarded(|| json(&run(&inputs, &store, &options, &mut tell)?));
-        give_back();
-        outcome
-    });
+    let outcome = done(py, || run(&inputs, &store, &options, &mut tell));
     outcome.map_err(|error| cause(&raised, error))
 }
 
@@ -202,7 +207,7 @@ fn survey(
     };
     let mut tell =
         |_| Python::attach(|py| py.check_signals().map_err(|error| keep(&raised, error)));
-    let outcome = py.detach(|| guarded(|| json(&look(&inputs, &options, &mut tell)?)));
+    let outcome = done(py, || look(&inputs, &options, &mut tell));
     outcome.map_err(|error| cause(&raised, error))
 }
 
@@ -222,14 +227,8 @@ fn verify(
     memory: Option<&str>,
 ) -> PyResult<String> {
     let memory = memory.map(size).transpose()?;
-    Ok(py.detach(|| {
-        guarded(|| {
-            json(&store::verify::verify(
-                &path,
-                &Secret::find(key_file.as_deref())?,
-                memory,
-            )?)
-        })
+    Ok(done(py, || {
+        store::verify::verify(&path, &Secret::find(key_file.as_deref())?, memory)
     })?)
 }
 
@@ -246,14 +245,16 @@ fn erase(
     let memory = memory.map(size).transpose()?;
     let secret = Secret::find(key_file.as_deref())?;
     let mut tell = |_| Python::attach(|py| py.check_signals().map_err(|_| Error::Interrupted));
-    Ok(py.detach(|| guarded(|| json(&take_out(user, &path, secret, memory, &mut tell)?)))?)
+    Ok(done(py, || {
+        take_out(user, &path, secret, memory, &mut tell)
+    })?)
 }
 
 /// Join small parts of a store into few, in one commit; returns what was done as JSON.
 #[pyfunction]
 fn compact(py: Python<'_>, path: PathBuf) -> PyResult<String> {
     let mut alive = || Python::attach(|py| py.check_signals().map_err(|_| Error::Interrupted));
-    Ok(py.detach(|| guarded(|| json(&join(&path, &mut alive)?)))?)
+    Ok(done(py, || join(&path, &mut alive))?)
 }
 
 /// Move temporary files into a folder of the store under an id, in one commit.
