@@ -19,8 +19,8 @@ pub(super) struct Cursor<'t> {
     pub text: &'t str,
     /// The next byte.
     pub at: usize,
-    /// Whether a newline was passed over.
-    pub crossed: bool,
+    /// Whether a newline is white space, and not the end.
+    newlines: bool,
 }
 
 /// A short text that is compared in one step.
@@ -49,7 +49,15 @@ impl<'t> Cursor<'t> {
         Self {
             text,
             at: 0,
-            crossed: false,
+            newlines: true,
+        }
+    }
+
+    /// The first place in the line that a text begins with.
+    pub fn of_line(text: &'t str) -> Self {
+        Self {
+            newlines: false,
+            ..Self::new(text)
         }
     }
 
@@ -68,8 +76,9 @@ impl<'t> Cursor<'t> {
     /// Passes over white space.
     #[inline]
     pub fn space(&mut self) {
-        while let Some(byte @ (b' ' | b'\t' | b'\n' | b'\r')) = self.peek() {
-            self.crossed |= byte == b'\n';
+        while let Some(byte @ (b' ' | b'\t' | b'\n' | b'\r')) = self.peek()
+            && (self.newlines || byte != b'\n')
+        {
             self.at += 1;
         }
     }
@@ -80,12 +89,10 @@ impl<'t> Cursor<'t> {
         self.at == self.text.len()
     }
 
-    /// Passes over white space to the end of a line, if that is all that comes, and no line has ended before.
+    /// The end of the line, if only white space comes before it.
     pub fn line_end(mut self) -> Option<usize> {
-        while let Some(b' ' | b'\t' | b'\r') = self.peek() {
-            self.at += 1;
-        }
-        (!self.crossed && matches!(self.peek(), None | Some(b'\n'))).then_some(self.at)
+        self.space();
+        matches!(self.peek(), None | Some(b'\n')).then_some(self.at)
     }
 
     /// Passes over `byte`.

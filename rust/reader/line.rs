@@ -135,7 +135,7 @@ impl Parser {
         arena: &mut Arena<'_>,
     ) -> Result<(), Bad> {
         let start = arena.end();
-        let found = quick::read(line, fields, arena, &mut self.habit);
+        let found = quick::read(Cursor::new(line), fields, arena, &mut self.habit);
         if !found.is_some_and(Cursor::is_last) {
             arena.back_to(start);
             *fields = scan(line, arena)?;
@@ -156,7 +156,8 @@ impl Parser {
             return None;
         }
         let start = arena.end();
-        let found = quick::read(text, fields, arena, &mut self.habit).and_then(Cursor::line_end);
+        let found = quick::read(Cursor::of_line(text), fields, arena, &mut self.habit);
+        let found = found.and_then(Cursor::line_end);
         if found.is_none() {
             arena.back_to(start);
         }

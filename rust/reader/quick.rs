@@ -44,22 +44,22 @@ impl Default for Habit {
     }
 }
 
-/// Reads the object that `text` begins with to `fields`; the place behind it. Without an answer they are of no use.
+/// Reads the object at the first place of a text to `fields`; the place behind it. Without an answer they are of no use.
 pub(super) fn read<'l>(
-    text: &'l str,
+    cursor: Cursor<'l>,
     fields: &mut Fields<'l>,
     arena: &mut Arena<'_>,
     habit: &mut Habit,
 ) -> Option<Cursor<'l>> {
     fields.clear();
     Quick {
-        text: arena.place(text),
+        text: arena.place(cursor.text),
         arena,
         habit,
         fields,
         keys: 0,
     }
-    .run(Cursor::new(text))
+    .run(cursor)
 }
 
 /// The cursor is not in it: a place that is handed from step to step stays in a register.
@@ -253,7 +253,7 @@ mod tests {
                 chunk: &chunk,
                 more: &mut more,
             };
-            let mine = read(line, &mut fields, &mut arena, habit);
+            let mine = read(Cursor::new(line), &mut fields, &mut arena, habit);
             let mine = mine.filter(|cursor| cursor.is_last());
             let mine = mine.map(|_| said(&fields, &arena));
             found = mine.is_some();
